@@ -25,3 +25,25 @@ pub enum Problem {
     #[error("Error parsing the annotation endpoints.kubernetes.io/last-change-trigger-time: {value:?}")]
     InvalidTriggerTime { slice: ObjectKey, value: Box<str> },
 }
+
+impl Problem {
+    /// The kind and name of the object at fault.
+    pub fn object(&self) -> (&'static str, &ObjectKey) {
+        match self {
+            Problem::InvalidClusterIp { service, .. }
+            | Problem::InvalidIp { service, .. }
+            | Problem::InvalidCidr { service, .. }
+            | Problem::NoHealthCheckNodePort { service } => ("Service", service),
+            Problem::InvalidEndpoint { slice, .. }
+            | Problem::InvalidEndpointPort { slice, .. }
+            | Problem::OrphanSlice { slice }
+            | Problem::UnsupportedAddressType { slice }
+            | Problem::InvalidTriggerTime { slice, .. } => ("EndpointSlice", slice),
+        }
+    }
+
+    /// Whether somebody has to mend the object. The others are usual in a cluster and only left aside.
+    pub fn is_fault(&self) -> bool {
+        !matches!(self, Problem::OrphanSlice { .. } | Problem::UnsupportedAddressType { .. })
+    }
+}

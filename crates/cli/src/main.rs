@@ -1,0 +1,57 @@
+//! The one binary: picks a command by its first argument, or by the name it is called by.
+
+mod demo;
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use switchyard_proxy::flags::Exit;
+
+const USAGE: &str = "\
+Kubernetes service networking that explains itself.
+
+Usage: switchyard COMMAND [FLAGS]
+
+Commands:
+  proxy      run the node proxy; takes kube-proxy's flags (a link named kube-proxy does the same)
+  services   print what every service address does on a node
+  rules      print the rules that the proxy would write, without root and without writing them
+  demo       build three nodes on this machine and make a service work between them
+  version    print the version
+
+Each command explains its flags with --help.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    let called_as = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    if Path::new(&called_as).file_name().is_some_and(|name| name == "kube-proxy") {
+        return switchyard_proxy::run::main("kube-proxy", &arguments);
+    }
+    let Some((command, rest)) = arguments.split_first() else {
+        return finish(Err(usage_error("a command is missing")));
+    };
+    match command.as_str() {
+        "proxy" => switchyard_proxy::run::main("switchyard proxy", rest),
+        "services" => finish(switchyard_proxy::inspect::services(rest)),
+        "rules" => finish(switchyard_proxy::inspect::rules(rest)),
+        "demo" => demo::run(rest),
+        "version" | "--version" => finish(Ok(format!("switchyard {}\n", env!("CARGO_PKG_VERSION")))),
+        "help" | "--help" | "-h" => finish(Ok(USAGE.to_owned())),
+        other => finish(Err(usage_error(&format!("there is no command {other:?}")))),
+    }
+}
+
+fn usage_error(what: &str) -> Exit {
+    Exit { stdout: String::new(), stderr: format!("Error: {what}; `switchyard help` lists the commands\n"), code: 1 }
+}
+
+/// Prints what a command has to say. A reader that closed the pipe early (`| head`) is no failure.
+fn finish(result: Result<String, Exit>) -> ExitCode {
+    let exit = result.map_or_else(|exit| exit, |stdout| Exit { stdout, stderr: String::new(), code: 0 });
+    let _ = io::stderr().write_all(exit.stderr.as_bytes());
+    let _ = io::stdout().write_all(exit.stdout.as_bytes()).and_then(|()| io::stdout().flush());
+    ExitCode::from(exit.code)
+}

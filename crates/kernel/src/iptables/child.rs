@@ -1,0 +1,159 @@
+//! Talking to a program over its three pipes, with a limit on how long that may take.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Output};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// Feeds `input` to the child and collects what it prints until it closes its outputs; `None` if it took longer than
+/// `limit` and was ended. One poll loop, since a program that prints before it has read everything would otherwise
+/// wait for us as we wait for it.
+pub(super) fn communicate(mut child: Child, input: &[u8], limit: Duration) -> io::Result<Option<Output>> {
+    let deadline = Instant::now() + limit;
+    let mut stdin = Feed::new(child.stdin.take(), input)?;
+    let mut stdout = Drain::new(child.stdout.take());
+    let mut stderr = Drain::new(child.stderr.take());
+    while stdout.is_open() || stderr.is_open() {
+        let remaining = deadline.saturating_duration_since(Instant::now());
+        if remaining.is_zero() {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        wait_for_any(&stdin, &stdout, &stderr, remaining)?;
+        stdin.write_some()?;
+        stdout.read_some()?;
+        stderr.read_some()?;
+    }
+    drop(stdin);
+    let status = child.wait()?;
+    Ok(Some(Output { status, stdout: stdout.collected, stderr: stderr.collected }))
+}
+
+fn wait_for_any(
+    stdin: &Feed<'_>,
+    stdout: &Drain<ChildStdout>,
+    stderr: &Drain<ChildStderr>,
+    limit: Duration,
+) -> io::Result<()> {
+    let mut descriptors = Vec::with_capacity(3);
+    descriptors.extend(stdin.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
+    descriptors.extend(stdout.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+    descriptors.extend(stderr.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+    match poll(&mut descriptors, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// What is still to be written to the child.
+struct Feed<'a> {
+    pipe: Option<ChildStdin>,
+    rest: &'a [u8],
+}
+
+impl<'a> Feed<'a> {
+    fn new(pipe: Option<ChildStdin>, input: &'a [u8]) -> io::Result<Feed<'a>> {
+        if let Some(pipe) = &pipe {
+            set_nonblocking(pipe)?;
+        }
+        Ok(Feed { pipe, rest: input })
+    }
+
+    /// Writes what the pipe takes now, and closes it once everything is written.
+    fn write_some(&mut self) -> io::Result<()> {
+        let Some(pipe) = &mut self.pipe else { return Ok(()) };
+        match pipe.write(self.rest) {
+            Ok(written) => self.rest = &self.rest[written..],
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // It stopped reading because it already failed; its exit status and its words tell more.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.rest = &[],
+            Err(error) => return Err(error),
+        }
+        if self.rest.is_empty() {
+            self.pipe = None;
+        }
+        Ok(())
+    }
+}
+
+/// What the child has printed on one stream so far.
+struct Drain<P> {
+    pipe: Option<P>,
+    collected: Vec<u8>,
+}
+
+impl<P: Read + AsFd> Drain<P> {
+    fn new(pipe: Option<P>) -> Drain<P> {
+        if let Some(pipe) = &pipe {
+            // A pipe that cannot be made non-blocking is still read correctly, only less evenly.
+            let _ = set_nonblocking(pipe);
+        }
+        Drain { pipe, collected: Vec::new() }
+    }
+
+    fn is_open(&self) -> bool {
+        self.pipe.is_some()
+    }
+
+    /// Takes what is there; the child's end being closed ends the stream.
+    fn read_some(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 64 * 1024];
+        while let Some(pipe) = &mut self.pipe {
+            match pipe.read(&mut buffer) {
+                Ok(0) => self.pipe = None,
+                Ok(read) => self.collected.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn set_nonblocking(pipe: &impl AsFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(pipe, FcntlArg::F_GETFL)?);
+    fcntl(pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn shell(script: &str) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn input_larger_than_any_pipe_comes_back_whole() {
+        let input = vec![b'x'; 3 << 20];
+        let output = communicate(shell("cat; echo done >&2"), &input, LIMIT).unwrap().unwrap();
+        assert_eq!(output.stdout, input);
+        assert_eq!(output.stderr, b"done\n");
+        assert!(output.status.success());
+    }
+
+    #[test]
+    fn a_program_that_does_not_read_its_input_still_reports_its_status() {
+        let input = vec![b'x'; 1 << 20];
+        let output = communicate(shell("exec <&-; echo why >&2; exit 3"), &input, LIMIT).unwrap().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(3), b"why\n".to_vec()));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended() {
+        assert!(communicate(shell("exec sleep 60"), b"", Duration::from_millis(50)).unwrap().is_none());
+    }
+}

@@ -1,0 +1,148 @@
+//! Named network namespaces, where `ip netns` keeps them too.
+//!
+//! A namespace belongs to a thread, not to a process. So whatever is to happen in one happens on a thread
+//! made for that; no other thread of ours ever changes its namespace.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use thiserror::Error;
+
+/// Where names are kept: `ip netns exec NAME` looks here.
+const NAMES: &str = "/run/netns";
+
+/// A namespace that could not be made, entered, listed or removed.
+#[derive(Debug, Error)]
+#[error("{action} network namespace {name}, which takes root (CAP_SYS_ADMIN)")]
+pub struct NamespaceError {
+    action: &'static str,
+    name: String,
+    source: io::Error,
+}
+
+/// A network namespace with a name. Dropping it removes the name; the namespace itself lives on until the
+/// last process, thread or socket in it is gone.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    file: File,
+}
+
+impl Namespace {
+    /// Makes a new namespace, empty but for a loopback interface that is down.
+    ///
+    /// # Errors
+    /// Without CAP_SYS_ADMIN, or when the name is taken.
+    pub fn create(name: &str) -> Result<Namespace, NamespaceError> {
+        let create = || {
+            fs::create_dir_all(NAMES)?;
+            let path = path(name);
+            // A bind mount needs something to be mounted on.
+            File::create_new(&path)?;
+            match on_own_thread(|| pin_new_namespace(&path)).and_then(|()| File::open(&path)) {
+                Ok(file) => Ok(Namespace { name: name.to_owned(), file }),
+                Err(error) => {
+                    // The first error tells more than one of the clean-up's.
+                    let _ = remove_path(&path);
+                    Err(error)
+                }
+            }
+        };
+        create().map_err(|source| failed("creating", name, source))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The open namespace file, for whoever hands it to the kernel.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Runs `work` on a thread in the namespace and waits for it. Threads, processes and sockets that it
+    /// makes belong to the namespace for good.
+    ///
+    /// # Errors
+    /// Without CAP_SYS_ADMIN. A panic of `work` is passed on.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
+        on_own_thread(|| {
+            setns(&self.file, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        })
+        .map_err(|source| failed("entering", &self.name, source))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.name) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// The names of all named network namespaces, whoever made them.
+///
+/// # Errors
+/// When the folder of names cannot be read; that there is none yet is no error.
+pub fn list() -> Result<Vec<String>, NamespaceError> {
+    let names = || match fs::read_dir(NAMES) {
+        Ok(entries) => {
+            let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+            names.collect::<io::Result<Vec<String>>>()
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    };
+    names().map_err(|source| failed("listing", NAMES, source))
+}
+
+/// Removes a name, and with it the namespace if nobody is in it. A name that is gone already is no error.
+///
+/// # Errors
+/// Without CAP_SYS_ADMIN.
+pub fn remove(name: &str) -> Result<(), NamespaceError> {
+    remove_path(&path(name)).map_err(|source| failed("removing", name, source))
+}
+
+/// Moves the calling thread into a new namespace and mounts that at `path`, so that it outlives the thread.
+fn pin_new_namespace(path: &Path) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    let own = Path::new("/proc/thread-self/ns/net");
+    Ok(mount(Some(own), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
+}
+
+fn remove_path(path: &Path) -> io::Result<()> {
+    // EINVAL: nothing is mounted there, as after a creation that stopped half-way.
+    match umount2(path, MntFlags::MNT_DETACH) {
+        Ok(()) | Err(nix::Error::EINVAL | nix::Error::ENOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().spawn_scoped(scope, work)?;
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(NAMES).join(name)
+}
+
+fn failed(action: &'static str, name: &str, source: io::Error) -> NamespaceError {
+    NamespaceError { action, name: name.to_owned(), source }
+}

@@ -1,0 +1,156 @@
+//! The values of all flags, as typed or by default.
+
+use std::collections::BTreeMap;
+
+use super::GoDuration;
+
+/// The words of the command line by flag; a field has its flag's name unless it says otherwise.
+///
+/// Addresses stay text: `--config` may make them irrelevant, and their errors belong to validation.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // each is documented once, in its row of the table
+pub struct RawFlags {
+    pub bind_address: String,
+    pub bind_address_hard_fail: bool,
+    pub boot_id_file: String,
+    pub cleanup: bool,
+    pub cluster_cidr: String,
+    pub config: String,
+    pub config_sync_period: GoDuration,
+    pub conntrack_max_per_core: i32,
+    pub conntrack_min: i32,
+    pub conntrack_tcp_be_liberal: bool,
+    pub conntrack_tcp_timeout_close_wait: GoDuration,
+    pub conntrack_tcp_timeout_established: GoDuration,
+    pub conntrack_udp_timeout: GoDuration,
+    pub conntrack_udp_timeout_stream: GoDuration,
+    pub detect_local_mode: String,
+    pub feature_gates: BTreeMap<String, bool>,
+    pub healthz_bind_address: String,
+    pub healthz_port: i32,
+    pub help: bool,
+    pub hostname_override: String,
+    pub init_only: bool,
+    pub iptables_localhost_nodeports: bool,
+    pub iptables_masquerade_bit: i32,
+    pub iptables_min_sync_period: GoDuration,
+    pub iptables_sync_period: GoDuration,
+    pub ipvs_exclude_cidrs: Vec<String>,
+    pub ipvs_min_sync_period: GoDuration,
+    pub ipvs_scheduler: String,
+    pub ipvs_strict_arp: bool,
+    pub ipvs_sync_period: GoDuration,
+    pub ipvs_tcp_timeout: GoDuration,
+    pub ipvs_tcpfin_timeout: GoDuration,
+    pub ipvs_udp_timeout: GoDuration,
+    pub kube_api_burst: i32,
+    pub kube_api_content_type: String,
+    pub kube_api_qps: f32,
+    pub kubeconfig: String,
+    pub log_flush_frequency: GoDuration,
+    pub log_json_info_buffer_size: String,
+    pub log_json_split_stream: bool,
+    pub log_text_info_buffer_size: String,
+    pub log_text_split_stream: bool,
+    pub logging_format: String,
+    pub machine_id_file: String,
+    pub manifests: String,
+    pub masquerade_all: bool,
+    pub master: String,
+    pub metrics_bind_address: String,
+    pub metrics_port: i32,
+    pub nodeport_addresses: Vec<String>,
+    pub oom_score_adj: i32,
+    pub pod_bridge_interface: String,
+    pub pod_interface_name_prefix: String,
+    pub profiling: bool,
+    pub proxy_mode: String,
+    pub proxy_port_range: String,
+    pub show_hidden_metrics_for_version: String,
+    pub udp_timeout: GoDuration,
+    /// `-v`, `--v`
+    pub verbosity: u32,
+    pub version: String,
+    pub vmodule: Vec<VerbosityPattern>,
+    pub write_config_to: String,
+}
+
+/// One `pattern=N` of `--vmodule`: the verbosity of the source files whose name matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerbosityPattern {
+    /// A glob on a file's base name without extension.
+    pub pattern: String,
+    /// The verbosity there.
+    pub verbosity: u32,
+}
+
+impl Default for RawFlags {
+    fn default() -> RawFlags {
+        let second = GoDuration::from_secs(1);
+        let half_minute = GoDuration::from_secs(30);
+        RawFlags {
+            bind_address: "0.0.0.0".into(),
+            bind_address_hard_fail: false,
+            boot_id_file: "/proc/sys/kernel/random/boot_id".into(),
+            cleanup: false,
+            cluster_cidr: String::new(),
+            config: String::new(),
+            config_sync_period: GoDuration::from_secs(15 * 60),
+            conntrack_max_per_core: 32 * 1024,
+            conntrack_min: 128 * 1024,
+            conntrack_tcp_be_liberal: false,
+            conntrack_tcp_timeout_close_wait: GoDuration::from_secs(3600),
+            conntrack_tcp_timeout_established: GoDuration::from_secs(24 * 3600),
+            conntrack_udp_timeout: GoDuration::ZERO,
+            conntrack_udp_timeout_stream: GoDuration::ZERO,
+            detect_local_mode: String::new(),
+            feature_gates: BTreeMap::new(),
+            healthz_bind_address: "0.0.0.0:10256".into(),
+            healthz_port: 10256,
+            help: false,
+            hostname_override: String::new(),
+            init_only: false,
+            iptables_localhost_nodeports: true,
+            iptables_masquerade_bit: 14,
+            iptables_min_sync_period: second,
+            iptables_sync_period: half_minute,
+            ipvs_exclude_cidrs: Vec::new(),
+            ipvs_min_sync_period: second,
+            ipvs_scheduler: String::new(),
+            ipvs_strict_arp: false,
+            ipvs_sync_period: half_minute,
+            ipvs_tcp_timeout: GoDuration::ZERO,
+            ipvs_tcpfin_timeout: GoDuration::ZERO,
+            ipvs_udp_timeout: GoDuration::ZERO,
+            kube_api_burst: 10,
+            kube_api_content_type: "application/vnd.kubernetes.protobuf".into(),
+            kube_api_qps: 5.0,
+            kubeconfig: String::new(),
+            log_flush_frequency: GoDuration::from_secs(5),
+            log_json_info_buffer_size: "0".into(),
+            log_json_split_stream: false,
+            log_text_info_buffer_size: "0".into(),
+            log_text_split_stream: false,
+            logging_format: "text".into(),
+            machine_id_file: "/etc/machine-id,/var/lib/dbus/machine-id".into(),
+            manifests: String::new(),
+            masquerade_all: false,
+            master: String::new(),
+            metrics_bind_address: "127.0.0.1:10249".into(),
+            metrics_port: 10249,
+            nodeport_addresses: Vec::new(),
+            oom_score_adj: -999,
+            pod_bridge_interface: String::new(),
+            pod_interface_name_prefix: String::new(),
+            profiling: false,
+            proxy_mode: String::new(),
+            proxy_port_range: String::new(),
+            show_hidden_metrics_for_version: String::new(),
+            udp_timeout: GoDuration::from_millis(250),
+            verbosity: 0,
+            version: "false".into(),
+            vmodule: Vec::new(),
+            write_config_to: String::new(),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Looking at what the proxy would do, without doing it: `switchyard services` and `switchyard rules`.
+//!
+//! Both take every flag of the proxy, read Services and EndpointSlices from the same sources, and touch no kernel.
+
+mod command;
+mod table;
+mod view;
+
+pub use command::{rules, services};
+pub use table::{Width, table};
+pub use view::{AddressKind, AddressView, EndpointView, ServicePortView, view};

@@ -1,0 +1,192 @@
+//! The iptables mode: plans from `plan::iptables`, carried out by the host's iptables programs.
+
+pub mod flush;
+mod settings;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use switchyard_kernel::iptables::{Iptables, IptablesError};
+use switchyard_kernel::nfacct::PacketCounters;
+use switchyard_model::{Forwarding, ServicePortName};
+use switchyard_plan::iptables::{Counter, Found, Restore, RuleCounts, Settings, Table, chains_to_ensure, full, is_large, jumps, partial};
+
+use super::{Mode, ModeError};
+use crate::metrics::Metrics;
+use crate::{klog_error, klog_info};
+
+pub use settings::{HostFeatures, NodeFacts, detect_local, serves_localhost, settings};
+
+/// Gives the settings in force now: the node's interfaces may have got other addresses since the last sync.
+pub type CurrentSettings = Box<dyn FnMut(HostFeatures) -> Settings + Send>;
+
+/// One family's tables, and what they hold.
+pub struct IptablesMode {
+    programs: Box<dyn Iptables>,
+    counters: Option<Box<dyn PacketCounters>>,
+    current_settings: CurrentSettings,
+    features: HostFeatures,
+    metrics: Arc<Metrics>,
+    /// What the last successful sync wrote; `None` where the kernel's state is not known.
+    written: Option<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    settings: Settings,
+    forwarding: Forwarding,
+    total: RuleCounts,
+}
+
+impl std::fmt::Debug for IptablesMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IptablesMode").field("features", &self.features).finish_non_exhaustive()
+    }
+}
+
+impl IptablesMode {
+    pub fn new(
+        programs: Box<dyn Iptables>,
+        counters: Option<Box<dyn PacketCounters>>,
+        features: HostFeatures,
+        current_settings: CurrentSettings,
+        metrics: Arc<Metrics>,
+    ) -> IptablesMode {
+        IptablesMode { programs, counters, current_settings, features, metrics, written: None }
+    }
+
+    /// Writes everything, whatever is there.
+    fn write_all(&mut self, target: &Forwarding) -> Result<Written, IptablesError> {
+        // Before chains are ensured: their being there tells whether somebody may be using them.
+        let names = self.programs.chain_names(Table::Nat);
+        let found = match &names {
+            Ok(names) => Found::in_nat(names.iter().map(String::as_str)),
+            Err(error) => {
+                klog_error!("Failed to list the chains of the nat table; stale ones stay", err = error.to_string());
+                Found::unknown()
+            }
+        };
+        self.ensure_chains_and_jumps()?;
+        self.ensure_counters();
+        let settings = (self.current_settings)(self.features);
+        let mut restores = full(&settings, target, self.programs.variant(), found);
+        while let Some(restore) = restores.next() {
+            run(self.programs.as_mut(), &restore)?;
+        }
+        let (total, last) = (restores.total(), restores.written());
+        self.report(target, total, last);
+        Ok(Written { settings, forwarding: target.clone(), total })
+    }
+
+    /// Writes what differs from what was written last.
+    fn write_changes(
+        &mut self,
+        target: &Forwarding,
+        changed: &BTreeSet<ServicePortName>,
+        before: Written,
+    ) -> Result<Written, IptablesError> {
+        let settings = before.settings;
+        let variant = self.programs.variant();
+        let mut restores =
+            partial(&settings, &before.forwarding, target, changed.iter().cloned(), variant, before.total);
+        while let Some(restore) = restores.next() {
+            run(self.programs.as_mut(), &restore)?;
+        }
+        let (total, last) = (restores.total(), restores.written());
+        self.report(target, total, last);
+        Ok(Written { settings, forwarding: target.clone(), total })
+    }
+
+    /// True if a chain was missing. A jump that was missing is put back and no more: it leads to rules that are there.
+    fn ensure_chains_and_jumps(&mut self) -> Result<bool, IptablesError> {
+        let mut was_missing = false;
+        for place in chains_to_ensure() {
+            was_missing |= self.programs.ensure_chain(place.table, &place.chain.to_string())?;
+        }
+        for jump in jumps() {
+            self.programs.ensure_rule(jump.table, &jump.source.to_string(), &jump.rule.arguments())?;
+        }
+        Ok(was_missing)
+    }
+
+    /// Rules may only name counters that exist: the kernel refuses them otherwise.
+    fn ensure_counters(&mut self) {
+        let mut ensure = |name| match &mut self.counters {
+            None => false,
+            Some(counters) => match counters.ensure(name) {
+                Ok(()) => true,
+                Err(error) => {
+                    klog_error!("Failed to create a packet counter; its metric stays away", err = error.to_string(), counter = name);
+                    false
+                }
+            },
+        };
+        self.features.count_invalid = ensure(Counter::InvalidDropped.name());
+        self.features.count_localhost_node_ports = ensure(Counter::LocalhostNodePortsAccepted.name());
+    }
+
+    fn report(&self, target: &Forwarding, total: RuleCounts, last: RuleCounts) {
+        self.metrics.set_iptables_rules(target.family, "filter", total.filter, last.filter);
+        self.metrics.set_iptables_rules(target.family, "nat", total.nat, last.nat);
+        klog_info!(
+            v = 2,
+            "Reloading service iptables data",
+            ipFamily = target.family,
+            numServices = target.ports.len(),
+            numEndpoints = target.endpoint_count(),
+            numFilterRules = last.filter,
+            numNATRules = last.nat,
+        );
+    }
+}
+
+impl Mode for IptablesMode {
+    fn name(&self) -> &'static str {
+        "iptables"
+    }
+
+    fn sync(
+        &mut self,
+        target: &Forwarding,
+        changed: &BTreeSet<ServicePortName>,
+        full: bool,
+    ) -> Result<(), ModeError> {
+        // Taken, so that a failure leaves nothing to build on.
+        let before = self.written.take().filter(|_| !full);
+        let before = before.filter(|written| written.settings == (self.current_settings)(self.features));
+        let is_partial = before.is_some();
+        let result = match before {
+            Some(before) => self.write_changes(target, changed, before),
+            None => self.write_all(target),
+        };
+        match result {
+            Ok(written) => {
+                self.written = Some(written);
+                Ok(())
+            }
+            Err(error) => {
+                if is_partial {
+                    self.metrics.partial_sync_failed(target.family);
+                }
+                self.metrics.restore_failed(target.family);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn check(&mut self) -> Result<bool, ModeError> {
+        Ok(!self.ensure_chains_and_jumps()?)
+    }
+
+    /// In a large cluster a full sync costs seconds, and what it would mend is noticed by other means.
+    fn skips_periodic_full_sync(&self) -> bool {
+        self.written.as_ref().is_some_and(|written| is_large(&written.forwarding))
+    }
+}
+
+fn run(programs: &mut dyn Iptables, restore: &Restore) -> Result<(), IptablesError> {
+    klog_info!(v = 9, "Restoring iptables", purpose = restore.purpose.to_string(), rules = &restore.text);
+    programs.restore(&restore.text).inspect_err(|error| {
+        klog_error!("Failed to execute iptables-restore", err = error.to_string(), purpose = restore.purpose.to_string());
+    })
+}

@@ -1,0 +1,189 @@
+//! Which objects the files hold, and what changes when some of the files do. Objects are told apart by fingerprints
+//! and not kept: the model has them already.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write};
+use std::hash::{DefaultHasher, Hasher};
+
+use switchyard_api::ObjectKey;
+use switchyard_api::manifest::{MalformedObject, Object};
+
+use crate::klog_warning;
+use crate::source::{Kind, Malformed, Update};
+
+/// What a file was found to hold.
+pub(super) type Contents = Vec<Result<Object, MalformedObject>>;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct ObjectId {
+    kind: Kind,
+    key: ObjectKey,
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    node_name: String,
+    /// By file name, so that the first by name comes first.
+    files: BTreeMap<String, BTreeMap<ObjectId, Entry>>,
+    /// What the reader of our updates holds.
+    delivered: BTreeMap<ObjectId, u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Readable { fingerprint: u64 },
+    Unreadable,
+}
+
+/// The objects of one file, to be handed on.
+type Readings = BTreeMap<ObjectId, Result<Object, MalformedObject>>;
+
+impl Store {
+    /// Of nodes only the one of that name is used.
+    pub(super) fn new(node_name: &str) -> Store {
+        Store { node_name: node_name.to_owned(), files: BTreeMap::new(), delivered: BTreeMap::new() }
+    }
+
+    pub(super) fn file_names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// Takes the new contents of some files (`None` for one that is gone) and returns what that changes. `reread`
+    /// is for a file that did not change but now comes first for an object.
+    pub(super) fn apply(
+        &mut self,
+        changed: BTreeMap<String, Option<Contents>>,
+        mut reread: impl FnMut(&str) -> Option<Contents>,
+    ) -> Vec<Update> {
+        let mut readings: BTreeMap<String, Readings> = BTreeMap::new();
+        for (name, contents) in changed {
+            let Some(contents) = contents else {
+                self.files.remove(&name);
+                continue;
+            };
+            let found = self.readings(&name, contents);
+            let entries = found.iter().map(|(id, object)| (id.clone(), entry(object))).collect();
+            self.files.insert(name.clone(), entries);
+            readings.insert(name, found);
+        }
+        let mut updates = Vec::new();
+        for (id, (name, entry)) in self.winners(&readings) {
+            let news = match entry {
+                Entry::Readable { fingerprint } => self.delivered.get(&id) != Some(&fingerprint),
+                // Told when its file is read, and the last readable state stays.
+                Entry::Unreadable => readings.contains_key(&name),
+            };
+            if !news {
+                continue;
+            }
+            if !readings.contains_key(&name) {
+                let contents = reread(&name).unwrap_or_default();
+                readings.insert(name.clone(), self.readings(&name, contents));
+            }
+            let object = readings.get_mut(&name).and_then(|objects| objects.remove(&id));
+            match (object, entry) {
+                (Some(Ok(object)), Entry::Readable { fingerprint }) => {
+                    self.delivered.insert(id, fingerprint);
+                    updates.push(Update::set(object));
+                }
+                (Some(Err(object)), _) => updates.push(Update::Malformed(Malformed { object, uid: None })),
+                // It changed again since; the next notice brings it.
+                _ => {}
+            }
+        }
+        updates.extend(self.removals());
+        updates
+    }
+
+    /// The file that each object is taken from.
+    fn winners(&self, changed: &BTreeMap<String, Readings>) -> BTreeMap<ObjectId, (String, Entry)> {
+        let mut winners: BTreeMap<ObjectId, (String, Entry)> = BTreeMap::new();
+        for (name, entries) in &self.files {
+            for (id, entry) in entries {
+                let Some((first, _)) = winners.get(id) else {
+                    winners.insert(id.clone(), (name.clone(), *entry));
+                    continue;
+                };
+                if changed.contains_key(name) || changed.contains_key(first) {
+                    klog_warning!(
+                        "An object is in two manifests, the first one counts",
+                        kind = id.kind.as_str(),
+                        object = id.key.to_string(),
+                        file = first.as_str(),
+                        ignored = name.as_str(),
+                    );
+                }
+            }
+        }
+        winners
+    }
+
+    /// Forgets what is in no file any more.
+    fn removals(&mut self) -> Vec<Update> {
+        let present: BTreeSet<&ObjectId> = self.files.values().flat_map(BTreeMap::keys).collect();
+        let mut updates = Vec::new();
+        self.delivered.retain(|id, _| {
+            let stays = present.contains(id);
+            if !stays {
+                updates.push(Update::removed(id.kind, id.key.clone()));
+            }
+            stays
+        });
+        updates
+    }
+
+    fn readings(&self, file: &str, contents: Contents) -> Readings {
+        let mut readings = Readings::new();
+        for object in contents {
+            let Some(id) = identity(&object) else { continue };
+            if id.kind == Kind::Node && *id.key.name != *self.node_name {
+                continue;
+            }
+            if readings.contains_key(&id) {
+                let (kind, object) = (id.kind.as_str(), id.key.to_string());
+                klog_warning!(
+                    "An object is twice in a manifest, the first one counts",
+                    kind = kind,
+                    object = object,
+                    file = file
+                );
+            } else {
+                readings.insert(id, object);
+            }
+        }
+        readings
+    }
+}
+
+fn identity(object: &Result<Object, MalformedObject>) -> Option<ObjectId> {
+    let (kind, key) = match object {
+        Ok(Object::Service(service)) => (Kind::Service, service.metadata.key()),
+        Ok(Object::EndpointSlice(slice)) => (Kind::EndpointSlice, slice.metadata.key()),
+        Ok(Object::Node(node)) => (Kind::Node, node.metadata.key()),
+        Ok(Object::ServiceCidr(cidr)) => (Kind::ServiceCidr, cidr.metadata.key()),
+        Err(malformed) => (Kind::parse(&malformed.kind)?, malformed.key.clone()),
+    };
+    Some(ObjectId { kind, key })
+}
+
+fn entry(object: &Result<Object, MalformedObject>) -> Entry {
+    match object {
+        Ok(object) => Entry::Readable { fingerprint: fingerprint(object) },
+        Err(_) => Entry::Unreadable,
+    }
+}
+
+/// A hash over everything in the object, by way of its debug text, which is never built as a whole.
+fn fingerprint(object: &Object) -> u64 {
+    struct Hashing(DefaultHasher);
+    impl Write for Hashing {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            self.0.write(text.as_bytes());
+            Ok(())
+        }
+    }
+    let mut hashing = Hashing(DefaultHasher::new());
+    // Hashing cannot fail.
+    let _ = write!(hashing, "{object:?}");
+    hashing.0.finish()
+}

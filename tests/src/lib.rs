@@ -1,0 +1,13 @@
+//! What the whole-system tests share: recorded cases, scenes, a proxy process, and comparing dumps.
+//!
+//! The tests themselves are in `tests/`. They need root, iptables, and a kernel with network namespaces;
+//! whatever they make lives in namespaces of their own.
+
+pub mod case;
+pub mod cluster;
+pub mod dump;
+pub mod harness;
+pub mod proxy;
+pub mod recorded;
+pub mod stage;
+pub mod variant;
