@@ -148,7 +148,9 @@ impl Partial<'_> {
             texts.append_dispatch(&rules);
         }
         if chains.contains(&DispatchChain::NatServices) {
-            tail_rules(self.settings).iter().for_each(|rule| texts.nat.append_last(Chain::KubeServices, rule));
+            tail_rules(self.settings)
+                .iter()
+                .for_each(|rule| texts.nat.append_last(Chain::KubeServices, rule));
         }
     }
 }

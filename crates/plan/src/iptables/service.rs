@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
-use switchyard_model::{
-    PortForwarding, Protocol, ServicePort, ServicePortName, TrafficPolicy, Verdict,
-};
+use switchyard_model::{PortForwarding, Protocol, ServicePort, ServicePortName, TrafficPolicy, Verdict};
 
 use super::balance::Balancing;
 use super::{Addresses, Chain, ChainRef, Counter, Match, PortNames, Rule, Settings, Table, Target};
