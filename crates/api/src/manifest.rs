@@ -31,7 +31,7 @@ pub struct MalformedObject {
 pub enum ManifestError {
     /// The text is no YAML (JSON is YAML too), or no object; the message names the line.
     #[error("{0}")]
-    Syntax(#[from] serde_saphyr::Error),
+    Syntax(#[from] Box<serde_saphyr::Error>),
 }
 
 /// Reads every object of `text`. Kinds that are none of ours are skipped, so that a folder of whole applications
@@ -46,7 +46,7 @@ pub fn parse(text: &str) -> Result<Vec<Result<Object, MalformedObject>>, Manifes
     }
     let mut objects = Vec::new();
     for document in serde_saphyr::read_with_options::<_, Document>(&mut text.as_bytes(), yaml_options()) {
-        objects.extend(document?.objects);
+        objects.extend(document.map_err(Box::new)?.objects);
     }
     Ok(objects)
 }

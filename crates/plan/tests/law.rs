@@ -115,7 +115,7 @@ fn apply(tables: &mut FakeTables, restore: &Restore) {
 }
 
 fn full_sync(tables: &mut FakeTables, settings: &Settings, forwarding: &Forwarding, variant: Variant) {
-    let found = Found::in_nat(tables.chain_names(Table::Nat));
+    let found = Found::with_chains(tables.chain_names(Table::Nat));
     tables.ensure_all();
     let mut sync = full(settings, forwarding, variant, found);
     sync.by_ref().for_each(|restore| apply(tables, &restore));
@@ -184,7 +184,7 @@ fn law_of_full_over_another(a: &Forwarding, b: &Forwarding, variant: Variant) {
     let settings = common::settings(IpFamily::V4);
     let mut tables = synced(&settings, a, variant);
     let after = contents(&synced(&settings, b, variant));
-    let found = Found::in_nat(tables.chain_names(Table::Nat));
+    let found = Found::with_chains(tables.chain_names(Table::Nat));
     let unchanged: Vec<_> = a.ports.iter().filter(|(name, port)| b.ports.get(*name) == Some(port)).collect();
     for restore in full(&settings, b, variant, found) {
         apply(&mut tables, &restore);

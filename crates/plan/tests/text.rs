@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 
 use switchyard_model::{Forwarding, IpFamily};
 use switchyard_plan::iptables::{
-    Found, Jump, Restore, RuleCounts, Settings, Table, Variant, full, jumps, partial, port_rules, whole_text,
+    Chain, Found, Jump, Purpose, Restore, RuleCounts, Ruleset, Settings, Table, Variant, full, jumps,
+    partial, port_rules, whole_text,
 };
 use switchyard_plan::node::{DetectLocal, NodePortAddresses};
 
@@ -78,7 +79,7 @@ fn a_first_sync_on_nf_tables_is_a_base_and_groups_of_services() {
 #[test]
 fn a_full_sync_on_nf_tables_over_older_rules_replaces_shared_chains_last() {
     let (settings, forwarding) = (settings(), without_web());
-    let found = Found::in_nat([
+    let found = Found::with_chains([
         "KUBE-MARK-MASQ",
         "KUBE-SEP-AAAAAAAAAAAAAAAA",
         "KUBE-SVC-R2CEXK5KF4QS4EYR",
@@ -93,7 +94,7 @@ fn a_full_sync_on_nf_tables_over_older_rules_replaces_shared_chains_last() {
 #[test]
 fn stale_chains_go_in_the_same_text_on_legacy() {
     let (settings, forwarding) = (settings(), without_web());
-    let found = Found::in_nat([
+    let found = Found::with_chains([
         "KUBE-SVC-R2CEXK5KF4QS4EYR",
         "KUBE-SEP-AAAAAAAAAAAAAAAA",
         "KUBE-XLB-AAAAAAAAAAAAAAAA",
@@ -261,4 +262,27 @@ fn a_hostile_name_stays_inside_its_comment() {
     let text = whole_text(&settings(), &forwarding);
     assert_eq!(text.matches("COMMIT\n").count(), 2);
     assert!(text.contains("\"default/mysql:a??COMMIT? cluster IP\""));
+}
+
+#[test]
+fn what_a_predecessor_left_right_is_not_written_again() {
+    let (settings, forwarding) = (settings(), mysql_and_web());
+    let listing = |ruleset: &Ruleset| {
+        let mut found = Found::default();
+        let nat = ruleset.chains.keys().filter(|place| place.table == Table::Nat);
+        nat.clone().for_each(|place| found.read(&format!(":{} - [0:0]", place.chain)));
+        nat.flat_map(|place| ruleset.saved(*place)).for_each(|line| found.read(&line));
+        found
+    };
+    let purposes = |found| -> Vec<Purpose> {
+        full(&settings, &forwarding, Variant::NfTables, found).map(|restore| restore.purpose).collect()
+    };
+    let mut ruleset = Ruleset::new(&settings, &forwarding);
+    assert_eq!(purposes(listing(&ruleset)), [Purpose::Base, Purpose::DispatchChains]);
+
+    let (_, rules) =
+        ruleset.chains.iter_mut().find(|(place, _)| matches!(place.chain, Chain::Sep(_))).unwrap();
+    rules.pop();
+    let touched = [Purpose::Base, Purpose::ServicePorts(1), Purpose::DispatchChains];
+    assert_eq!(purposes(listing(&ruleset)), touched);
 }

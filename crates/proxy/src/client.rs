@@ -6,21 +6,23 @@
 mod http_proxy;
 mod rate_limit;
 mod settings;
+mod token_file;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use serde::Deserialize;
 
-use crate::klog_warning;
 use crate::logging::error;
 use crate::metrics::Metrics;
+use crate::{klog_info, klog_warning};
 use rate_limit::RateLimiter;
+use settings::Connection;
 pub use settings::{ClientError, ClientSettings, install_crypto, user_agent};
 
 /// The longest error answer that is read.
@@ -58,7 +60,7 @@ struct Inner {
 
 /// Replaced as a whole when credentials are read again.
 struct Transport {
-    client: kube::Client,
+    connection: Connection,
     renewed: Instant,
 }
 
@@ -75,16 +77,21 @@ impl ApiClient {
         metrics: Option<Arc<Metrics>>,
     ) -> Result<ApiClient, ClientError> {
         install_crypto();
+        if settings.is_in_cluster() {
+            klog_info!(
+                "Neither kubeconfig file nor master URL was specified. Falling back to in-cluster config"
+            );
+        }
         let config = settings.load().await?;
         let host = host_of(&config.cluster_url);
-        let client = settings::transport(config)?;
+        let connection = Connection::new(config)?;
         if let Some(metrics) = &metrics {
             metrics.client.transport_created();
         }
         let inner = Inner {
             user_agent: settings.user_agent_header(),
             limiter: RateLimiter::new(settings.qps, settings.burst),
-            transport: Mutex::new(Transport { client, renewed: Instant::now() }),
+            transport: Mutex::new(Transport { connection, renewed: Instant::now() }),
             host,
             settings,
             metrics,
@@ -145,7 +152,8 @@ impl ApiClient {
         body: Vec<u8>,
     ) -> Result<Response<Body>, RequestError> {
         let transport_error = |source| RequestError::Transport { host: self.inner.host.clone(), source };
-        let request = Request::builder()
+        let Connection { client, token_file } = self.transport().connection.clone();
+        let mut request = Request::builder()
             .method(method)
             .uri(uri)
             .header(ACCEPT, "application/json")
@@ -153,7 +161,9 @@ impl ApiClient {
             .header(USER_AGENT, &self.inner.user_agent)
             .body(Body::from(body))
             .map_err(|error| transport_error(error.into()))?;
-        let client = self.transport().client.clone();
+        if let Some(token_file) = token_file {
+            request.headers_mut().insert(AUTHORIZATION, token_file.authorization());
+        }
         let response = client.send(request).await.map_err(|error| transport_error(root_cause(error)))?;
         if response.status().is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
@@ -172,13 +182,13 @@ impl ApiClient {
             transport.renewed = Instant::now();
         }
         let renewed = match self.inner.settings.load().await {
-            Ok(config) => settings::transport(config),
+            Ok(config) => Connection::new(config),
             Err(error) => Err(error),
         };
         match renewed {
-            Ok(client) => self.transport().client = client,
+            Ok(connection) => self.transport().connection = connection,
             Err(reason) => {
-                klog_warning!("Cannot renew the API credentials, keeping the old ones", err = error(&reason))
+                klog_warning!("Cannot renew the API credentials, keeping the old ones", err = error(&reason));
             }
         }
     }

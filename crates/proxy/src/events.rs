@@ -161,7 +161,7 @@ async fn write_events(client: ApiClient, instance: String, mut events: mpsc::Rec
         match written {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => {
-                klog_error!("Unable to write event", err = error(&reason), reason = event.reason)
+                klog_error!("Unable to write event", err = error(&reason), reason = event.reason);
             }
             Err(_) => klog_error!("Unable to write event in time", reason = event.reason, note = event.note),
         }

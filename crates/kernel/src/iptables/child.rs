@@ -2,17 +2,30 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Output};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Feeds `input` to the child and collects what it prints until it closes its outputs; `None` if it took longer than
+/// How a child ended, and what it printed on standard error.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    pub(super) stderr: Vec<u8>,
+}
+
+/// Feeds `input` to the child and hands over what it prints until it closes its outputs; `None` if it took longer than
 /// `limit` and was ended. One poll loop, since a program that prints before it has read everything would otherwise
-/// wait for us as we wait for it.
-pub(super) fn communicate(mut child: Child, input: &[u8], limit: Duration) -> io::Result<Option<Output>> {
+/// wait for us as we wait for it. Listings run to many megabytes, so standard output is not collected here.
+pub(super) fn communicate(
+    mut child: Child,
+    input: &[u8],
+    limit: Duration,
+    stdout_seen: &mut dyn FnMut(&[u8]),
+) -> io::Result<Option<Ended>> {
+    let mut stderr_seen = Vec::new();
     let deadline = Instant::now() + limit;
     let mut stdin = Feed::new(child.stdin.take(), input)?;
     let mut stdout = Drain::new(child.stdout.take());
@@ -26,12 +39,11 @@ pub(super) fn communicate(mut child: Child, input: &[u8], limit: Duration) -> io
         }
         wait_for_any(&stdin, &stdout, &stderr, remaining)?;
         stdin.write_some()?;
-        stdout.read_some()?;
-        stderr.read_some()?;
+        stdout.read_some(stdout_seen)?;
+        stderr.read_some(&mut |bytes| stderr_seen.extend_from_slice(bytes))?;
     }
     drop(stdin);
-    let status = child.wait()?;
-    Ok(Some(Output { status, stdout: stdout.collected, stderr: stderr.collected }))
+    Ok(Some(Ended { status: child.wait()?, stderr: stderr_seen }))
 }
 
 fn wait_for_any(
@@ -81,10 +93,9 @@ impl<'a> Feed<'a> {
     }
 }
 
-/// What the child has printed on one stream so far.
+/// One of the child's outputs.
 struct Drain<P> {
     pipe: Option<P>,
-    collected: Vec<u8>,
 }
 
 impl<P: Read + AsFd> Drain<P> {
@@ -93,7 +104,7 @@ impl<P: Read + AsFd> Drain<P> {
             // A pipe that cannot be made non-blocking is still read correctly, only less evenly.
             let _ = set_nonblocking(pipe);
         }
-        Drain { pipe, collected: Vec::new() }
+        Drain { pipe }
     }
 
     fn is_open(&self) -> bool {
@@ -101,12 +112,12 @@ impl<P: Read + AsFd> Drain<P> {
     }
 
     /// Takes what is there; the child's end being closed ends the stream.
-    fn read_some(&mut self) -> io::Result<()> {
+    fn read_some(&mut self, seen: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         let mut buffer = [0; 64 * 1024];
         while let Some(pipe) = &mut self.pipe {
             match pipe.read(&mut buffer) {
                 Ok(0) => self.pipe = None,
-                Ok(read) => self.collected.extend_from_slice(&buffer[..read]),
+                Ok(read) => seen(&buffer[..read]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
@@ -139,21 +150,28 @@ mod tests {
     #[test]
     fn input_larger_than_any_pipe_comes_back_whole() {
         let input = vec![b'x'; 3 << 20];
-        let output = communicate(shell("cat; echo done >&2"), &input, LIMIT).unwrap().unwrap();
-        assert_eq!(output.stdout, input);
-        assert_eq!(output.stderr, b"done\n");
-        assert!(output.status.success());
+        let mut echoed = Vec::new();
+        let mut seen = |bytes: &[u8]| echoed.extend_from_slice(bytes);
+        let ended = communicate(shell("cat; echo done >&2"), &input, LIMIT, &mut seen).unwrap().unwrap();
+        assert_eq!(echoed, input);
+        assert_eq!(ended.stderr, b"done\n");
+        assert!(ended.status.success());
     }
 
     #[test]
     fn a_program_that_does_not_read_its_input_still_reports_its_status() {
         let input = vec![b'x'; 1 << 20];
-        let output = communicate(shell("exec <&-; echo why >&2; exit 3"), &input, LIMIT).unwrap().unwrap();
-        assert_eq!((output.status.code(), output.stderr), (Some(3), b"why\n".to_vec()));
+        let ended = communicate(shell("exec <&-; echo why >&2; exit 3"), &input, LIMIT, &mut |_| {});
+        let ended = ended.unwrap().unwrap();
+        assert_eq!((ended.status.code(), ended.stderr), (Some(3), b"why\n".to_vec()));
     }
 
     #[test]
     fn a_program_that_hangs_is_ended() {
-        assert!(communicate(shell("exec sleep 60"), b"", Duration::from_millis(50)).unwrap().is_none());
+        assert!(
+            communicate(shell("exec sleep 60"), b"", Duration::from_millis(50), &mut |_| {})
+                .unwrap()
+                .is_none()
+        );
     }
 }

@@ -110,11 +110,34 @@ impl Programs {
         self.run("", &all, None)
     }
 
-    /// Runs a program to its end and returns what it printed on either stream.
+    /// Runs a program to its end and returns what it printed.
     fn run(&self, suffix: &str, arguments: &[&str], input: Option<&str>) -> Result<String, IptablesError> {
+        let mut stdout = Vec::new();
+        let result = self.stream(suffix, arguments, input, &mut |bytes| stdout.extend_from_slice(bytes));
+        let text = String::from_utf8_lossy(&stdout).into_owned();
+        match result {
+            Ok(()) => Ok(text),
+            // Some versions say on standard output what went wrong.
+            Err(IptablesError::Failed { command, status, output }) => Err(IptablesError::Failed {
+                command,
+                status,
+                output: format!("{text}{output}").trim().to_owned(),
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs a program to its end and hands over its standard output as it comes.
+    fn stream(
+        &self,
+        suffix: &str,
+        arguments: &[&str],
+        input: Option<&str>,
+        stdout: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), IptablesError> {
         let program = self.program(suffix);
         let command = || format!("{program} {}", arguments.join(" "));
-        debug!(command = program, ?arguments, "Running");
+        debug!(command = command(), "Running");
         let spawned = Command::new(&program)
             .args(arguments)
             .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
@@ -123,22 +146,18 @@ impl Programs {
             .spawn();
         let child = spawned.map_err(|source| IptablesError::Missing { program: program.clone(), source })?;
         self.own.started(child.id());
-        let result = communicate(child, input.unwrap_or_default().as_bytes(), COMMAND_LIMIT);
+        let input = input.unwrap_or_default();
+        let result = communicate(child, input.as_bytes(), COMMAND_LIMIT, stdout);
         self.own.ended();
-        let output = match result {
-            Ok(Some(output)) => output,
-            Ok(None) => {
-                return Err(IptablesError::TimedOut { command: command(), seconds: COMMAND_LIMIT.as_secs() });
+        match result {
+            Ok(Some(ended)) if ended.status.success() => Ok(()),
+            Ok(Some(ended)) => {
+                let output = with_failed_lines(String::from_utf8_lossy(&ended.stderr).trim(), input);
+                Err(IptablesError::Failed { command: command(), status: ended.status, output })
             }
-            Err(source) => return Err(IptablesError::Io { command: command(), source }),
-        };
-        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-        if output.status.success() {
-            return Ok(text);
+            Ok(None) => Err(IptablesError::TimedOut { command: command(), seconds: COMMAND_LIMIT.as_secs() }),
+            Err(source) => Err(IptablesError::Io { command: command(), source }),
         }
-        text.push_str(&String::from_utf8_lossy(&output.stderr));
-        let output_text = with_failed_lines(text.trim(), input.unwrap_or_default());
-        Err(IptablesError::Failed { command: command(), status: output.status, output: output_text })
     }
 }
 
@@ -192,10 +211,9 @@ impl Iptables for Programs {
         }
     }
 
-    fn chain_names(&mut self, table: Table) -> Result<Vec<String>, IptablesError> {
-        let saved = self.run("-save", &["-t", table.as_str()], None)?;
-        let declared = saved.lines().filter_map(|line| line.strip_prefix(':'));
-        Ok(declared.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect())
+    fn list(&mut self, table: Table, line: &mut dyn FnMut(&str)) -> Result<(), IptablesError> {
+        let mut lines = Lines::default();
+        self.stream("-save", &["-t", table.as_str()], None, &mut |bytes| lines.push(bytes, line))
     }
 
     fn restore(&mut self, input: &str) -> Result<(), IptablesError> {
@@ -239,6 +257,25 @@ impl Programs {
     }
 }
 
+/// Cuts a stream into lines. What comes after the last line's end is not a line of a listing.
+#[derive(Debug, Default)]
+struct Lines {
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, bytes: &[u8], line: &mut dyn FnMut(&str)) {
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+            self.begun.extend_from_slice(&rest[..end]);
+            line(&String::from_utf8_lossy(&self.begun));
+            self.begun.clear();
+            rest = &rest[end + 1..];
+        }
+        self.begun.extend_from_slice(rest);
+    }
+}
+
 fn rule_command<'a>(verb: &'a str, table: Table, chain: &'a str, rule: &'a [String]) -> Vec<&'a str> {
     let mut command = vec![verb, chain, "-t", table.as_str()];
     command.extend(rule.iter().map(String::as_str));
@@ -273,6 +310,16 @@ mod tests {
         assert!(shown.ends_with("     8: rule 8"), "{shown}");
         assert_eq!(with_failed_lines("line 99 failed", &input), "line 99 failed");
         assert_eq!(with_failed_lines("no such chain", &input), "no such chain");
+    }
+
+    #[test]
+    fn lines_are_whole_however_the_bytes_arrive() {
+        let mut seen = Vec::new();
+        let mut lines = Lines::default();
+        for bytes in ["*nat\n:KUBE", "-SERVICES - [0:0]", "\n-A x\nunfinished"] {
+            lines.push(bytes.as_bytes(), &mut |line| seen.push(line.to_owned()));
+        }
+        assert_eq!(seen, ["*nat", ":KUBE-SERVICES - [0:0]", "-A x"]);
     }
 
     #[test]

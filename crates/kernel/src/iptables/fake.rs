@@ -103,8 +103,16 @@ impl Iptables for FakeIptables {
         Ok(self.lock().tables.chain_names(table).any(|known| known == chain))
     }
 
-    fn chain_names(&mut self, table: Table) -> Result<Vec<String>, IptablesError> {
-        Ok(self.lock().tables.chain_names(table).map(str::to_owned).collect())
+    fn list(&mut self, table: Table, line: &mut dyn FnMut(&str)) -> Result<(), IptablesError> {
+        let tables = self.tables();
+        for chain in tables.chain_names(table) {
+            line(&format!(":{chain} - [0:0]"));
+        }
+        for chain in tables.chain_names(table) {
+            let rules = tables.rules(table, chain).unwrap_or_default();
+            rules.iter().for_each(|rule| line(&format!("-A {chain} {rule}")));
+        }
+        Ok(())
     }
 
     fn restore(&mut self, input: &str) -> Result<(), IptablesError> {

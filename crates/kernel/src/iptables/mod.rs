@@ -43,8 +43,19 @@ pub trait Iptables: Send {
 
     fn chain_exists(&mut self, table: Table, chain: &str) -> Result<bool, IptablesError>;
 
+    /// Hands over the lines of `iptables-save` for a table: chains (`:NAME …`), then rules (`-A NAME …`). There may be
+    /// hundreds of thousands.
+    fn list(&mut self, table: Table, line: &mut dyn FnMut(&str)) -> Result<(), IptablesError>;
+
     /// The names of all chains in a table, built-in ones included.
-    fn chain_names(&mut self, table: Table) -> Result<Vec<String>, IptablesError>;
+    fn chain_names(&mut self, table: Table) -> Result<Vec<String>, IptablesError> {
+        let mut names = Vec::new();
+        self.list(table, &mut |line| {
+            let name = line.strip_prefix(':').and_then(|declaration| declaration.split(' ').next());
+            names.extend(name.map(str::to_owned));
+        })?;
+        Ok(names)
+    }
 
     /// Applies `iptables-restore` input, leaving chains that it does not name as they are. Each table lands whole or
     /// not at all.

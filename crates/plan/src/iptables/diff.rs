@@ -10,10 +10,12 @@ use std::sync::Arc;
 use switchyard_model::{Forwarding, PortForwarding, ServicePortName};
 
 use super::base::tail_rules;
-use super::full::{Found, PORTS_A_RESTORE, is_large, write_all};
+use super::full::{PORTS_A_RESTORE, is_large, write_all};
 use super::restore::{TableText, Texts};
 use super::service::{DispatchChain, DispatchRule, dispatch_rules};
-use super::{Chain, PortRules, Purpose, Restore, Rule, RuleCounts, Settings, Table, Variant, port_rules};
+use super::{
+    Chain, Found, PortRules, Purpose, Restore, Rule, RuleCounts, Settings, Table, Variant, port_rules,
+};
 
 /// More deletions than this from one shared chain, and the chain is rewritten as a whole. Measured with iptables-nft
 /// 1.8.9 and 5,000 rules in the chain: the first deletion of a restore takes 0.05 s, as it reads the chain, each further
@@ -108,7 +110,7 @@ impl Partial<'_> {
 
     fn whole_text(&mut self, step: &Step, names: &[ServicePortName]) -> String {
         let vanished: Vec<String> = step.vanished_chains().map(|chain| chain.to_string()).collect();
-        let found = Found::in_nat(vanished.iter().map(String::as_str));
+        let found = Found::with_chains(vanished.iter().map(String::as_str));
         let (text, counts) =
             write_all(self.settings, self.new, |name| names.binary_search(name).is_ok(), found);
         self.written += counts;
@@ -199,14 +201,10 @@ impl Step {
     fn counts(&self, side: Side) -> RuleCounts {
         let mut counts = RuleCounts::default();
         for (old, new) in &self.changes {
-            let rules = match side {
-                Side::Old => old,
-                Side::New => new,
+            counts += match side {
+                Side::Old => old.counts(),
+                Side::New => new.counts(),
             };
-            counts.nat += rules.rules.len();
-            for dispatch in &rules.dispatch {
-                counts += RuleCounts::of(dispatch.chain.table(), 1);
-            }
         }
         counts
     }

@@ -6,16 +6,15 @@
 //! nothing uses any more. A service port becomes reachable, or changes, in one piece; what was there before works on
 //! until then.
 
-use std::collections::{BTreeSet, btree_map};
+use std::collections::btree_map;
 use std::sync::Arc;
 
 use switchyard_model::{Forwarding, PortForwarding, ServicePortName};
 
 use super::base::{firewall_rules, forward_rules, mark_rules, postrouting_rules, static_rules, tail_rules};
-use super::names::deletion_rank;
 use super::restore::{TableText, Texts};
 use super::service::dispatch_rules;
-use super::{Chain, PortRules, Purpose, Restore, RuleCounts, Settings, Table, Variant, port_rules};
+use super::{Chain, Found, Purpose, Restore, RuleCounts, Settings, Table, Variant, port_rules};
 
 /// Service ports a restore. Measured with iptables-nft 1.8.9: 5,000 service ports of 10 endpoints take 4.8 s in groups
 /// of 50, and do not end within 150 s in one.
@@ -41,52 +40,6 @@ const SHARED_NAT_CHAINS: [Chain; 4] =
 /// Whether a cluster is so large that the text of its rules matters.
 pub fn is_large(forwarding: &Forwarding) -> bool {
     forwarding.endpoint_count() > LARGE_CLUSTER_ENDPOINTS
-}
-
-/// What was in the nat table before the sync.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
-    /// A sync was here before, so the shared chains may lead to services that work and must not be emptied.
-    used: bool,
-    /// The chains of service ports, in use or not.
-    own: BTreeSet<String>,
-}
-
-impl Found {
-    /// From the names of all chains in nat, read before any chain was ensured.
-    pub fn in_nat<'a>(names: impl IntoIterator<Item = &'a str>) -> Found {
-        let mut found = Found::default();
-        let mark = Chain::KubeMarkMasq.to_string();
-        for name in names {
-            // This chain is made by restores only, in one step with the tail of KUBE-SERVICES.
-            found.used |= name == mark;
-            if deletion_rank(name).is_some() {
-                found.used = true;
-                found.own.insert(name.to_owned());
-            }
-        }
-        found
-    }
-
-    /// Nothing could be read: chains may be in use, and none is known to be stale.
-    pub fn unknown() -> Found {
-        Found { used: true, own: BTreeSet::new() }
-    }
-
-    fn keep(&mut self, rules: &PortRules) {
-        if !self.own.is_empty() {
-            for chain in &rules.chains {
-                self.own.remove(&chain.to_string());
-            }
-        }
-    }
-
-    /// What was not kept, a chain always before those that it may jump to.
-    fn into_stale(self) -> Vec<String> {
-        let mut stale = Vec::from_iter(self.own);
-        stale.sort_by_key(|name| deletion_rank(name));
-        stale
-    }
 }
 
 /// Begins a full sync. For [`Variant::NfTables`] all of [`chains_to_ensure`](super::chains_to_ensure) must exist.
@@ -177,17 +130,22 @@ impl Full<'_> {
         let mut texts = Texts::new();
         let large_cluster = is_large(self.forwarding);
         let mut count = 0;
-        for (name, port) in self.ports.by_ref().take(PORTS_A_RESTORE) {
+        while count < PORTS_A_RESTORE
+            && let Some((name, port)) = self.ports.next()
+        {
             let rules = port_rules(self.settings, name, port, large_cluster);
+            self.total += rules.counts();
+            let is_there = self.found.holds(&rules, self.settings.family);
             self.found.keep(&rules);
-            texts.nat.write_own_chains(&rules);
-            texts.insert_dispatch(&rules.dispatch);
-            count += 1;
+            if !is_there {
+                texts.nat.write_own_chains(&rules);
+                texts.insert_dispatch(&rules.dispatch);
+                count += 1;
+            }
         }
         if count == 0 {
             return None;
         }
-        self.total += texts.written();
         Some(self.restore(texts, Purpose::ServicePorts(count)))
     }
 

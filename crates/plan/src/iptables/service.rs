@@ -7,7 +7,9 @@ use ipnet::{IpNet, Ipv4Net};
 use switchyard_model::{PortForwarding, Protocol, ServicePort, ServicePortName, TrafficPolicy, Verdict};
 
 use super::balance::Balancing;
-use super::{Addresses, Chain, ChainRef, Counter, Match, PortNames, Rule, Settings, Table, Target};
+use super::{
+    Addresses, Chain, ChainRef, Counter, Match, PortNames, Rule, RuleCounts, Settings, Table, Target,
+};
 use crate::node::DetectLocal;
 
 pub(super) const LOOPBACK: Addresses =
@@ -82,6 +84,14 @@ impl PortRules {
     /// The rules of one of the port's own chains, in order.
     pub fn of_chain(&self, chain: Chain) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter(move |(of, _)| *of == chain).map(|(_, rule)| rule)
+    }
+
+    pub(super) fn counts(&self) -> RuleCounts {
+        let mut counts = RuleCounts::of(Table::Nat, self.rules.len());
+        for dispatch in &self.dispatch {
+            counts += RuleCounts::of(dispatch.chain.table(), 1);
+        }
+        counts
     }
 }
 

@@ -1,12 +1,13 @@
 //! Which API server, with which credentials: kubeconfig, `--master`, or the pod's service account.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::{HeaderValue, Uri};
 use kube::config::{InClusterError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 use super::http_proxy::ProxyEnvironment;
-use crate::klog_info;
+use super::token_file::TokenFile;
 
 /// Where the API server is and how to talk to it.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +40,10 @@ pub enum ClientError {
         "the kubeconfig {path} cannot be used: {reason}; `kubectl --kubeconfig {path} get nodes` shows whether it works"
     )]
     Kubeconfig { path: String, reason: String },
+    #[error(
+        "cannot read the API token {path}: {source}; check tokenFile in the kubeconfig, or the pod's token volume"
+    )]
+    TokenFile { path: String, source: std::io::Error },
     #[error("--master {0:?} is not the address of an API server; give one such as https://10.0.0.1:6443")]
     Master(String),
     #[error(
@@ -64,8 +69,14 @@ pub fn install_crypto() {
 }
 
 impl ClientSettings {
+    /// Whether the pod's service account is to be used.
+    pub(super) fn is_in_cluster(&self) -> bool {
+        self.kubeconfig.as_os_str().is_empty() && self.master.is_empty()
+    }
+
     pub(super) fn user_agent_header(&self) -> HeaderValue {
-        HeaderValue::from_str(&self.user_agent).unwrap_or(HeaderValue::from_static("kube-proxy"))
+        let agent = if self.user_agent.is_empty() { "kube-proxy" } else { &self.user_agent };
+        HeaderValue::from_str(agent).unwrap_or(HeaderValue::from_static("kube-proxy"))
     }
 
     /// Reads files and environment; runs no plugin and sends nothing.
@@ -97,14 +108,16 @@ impl ClientSettings {
         let text =
             if self.master.contains("://") { self.master.clone() } else { format!("http://{}", self.master) };
         let url: Option<Uri> = text.parse().ok();
-        let usable =
-            url.filter(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some());
+        let usable = url.filter(|url| {
+            // The parser lets `host:word` pass as a host without a port.
+            let whole = url.port_u16().is_some() || url.host() == Some(&super::host_of(url));
+            matches!(url.scheme_str(), Some("http" | "https")) && whole
+        });
         usable.map(Some).ok_or_else(|| ClientError::Master(self.master.clone()))
     }
 }
 
 fn in_cluster() -> Result<kube::Config, ClientError> {
-    klog_info!("Neither kubeconfig file nor master URL was specified. Falling back to in-cluster config");
     kube::Config::incluster_env().map_err(|error| match error {
         InClusterError::ReadEnvironmentVariable(_) => ClientError::NotInCluster,
         other => ClientError::InCluster(other),
@@ -141,13 +154,32 @@ fn names_proxy(kubeconfig: &Kubeconfig) -> bool {
     proxy.is_some_and(|proxy| !proxy.is_empty())
 }
 
-/// Runs an exec plugin, if the credentials come from one.
-pub(super) fn transport(config: kube::Config) -> Result<kube::Client, ClientError> {
-    let host = super::host_of(&config.cluster_url);
-    kube::Client::try_from(config).map_err(|error| ClientError::Transport {
-        host,
-        reason: one_line(&super::root_cause(error).to_string()),
-    })
+/// What carries requests, and the token that goes with them if it is in a file.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub(super) client: kube::Client,
+    pub(super) token_file: Option<Arc<TokenFile>>,
+}
+
+impl Connection {
+    /// Runs an exec plugin, if the credentials come from one.
+    pub(super) fn new(mut config: kube::Config) -> Result<Connection, ClientError> {
+        let host = super::host_of(&config.cluster_url);
+        // Read by ourselves: kube takes a line end for a part of the token, and a token beside the file for newer.
+        let token_file = config.auth_info.token_file.take();
+        let token_file = token_file.filter(|path| !path.is_empty()).map(|path| {
+            config.auth_info.token = None;
+            TokenFile::open(Path::new(&path)).map_err(|source| ClientError::TokenFile { path, source })
+        });
+        let token_file = token_file.transpose()?.map(Arc::new);
+        match kube::Client::try_from(config) {
+            Ok(client) => Ok(Connection { client, token_file }),
+            Err(error) => {
+                let reason = one_line(&super::root_cause(error).to_string());
+                Err(ClientError::Transport { host, reason })
+            }
+        }
+    }
 }
 
 /// A YAML error shows the place in a picture of several lines; the first line says what and where.

@@ -54,7 +54,9 @@ const KUBELETS: [&str; 3] = ["KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT", "KUBE-
 const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
 
 fn damage(family: IpFamily, losses: &BTreeSet<Loss>) -> Option<Damage> {
-    let ours = losses.iter().filter(|loss| loss.family == family && matches!(&*loss.table, "nat" | "filter" | "mangle"));
+    let ours = losses
+        .iter()
+        .filter(|loss| loss.family == family && matches!(&*loss.table, "nat" | "filter" | "mangle"));
     ours.filter_map(|loss| match loss.chain.as_deref() {
         None => Some(Damage::Rules),
         Some(chain) if KUBELETS.contains(&chain) => None,
@@ -101,7 +103,10 @@ pub fn listen(repairs: Vec<Repair>, processes: Vec<OwnProcesses>) -> std::io::Re
             match listener.wait(Duration::from_secs(3600)) {
                 Ok(notices) => notices.iter().for_each(|notice| react(notice, &repairs, &ourselves)),
                 Err(error) => {
-                    klog_error!("Cannot hear of changes to iptables any more; the canary is left", err = logging::error(&error));
+                    klog_error!(
+                        "Cannot hear of changes to iptables any more; the canary is left",
+                        err = logging::error(&error)
+                    );
                     return;
                 }
             }
@@ -141,7 +146,11 @@ const FLUSH_TAKES: Duration = Duration::from_secs(5);
 const FLUSH_POLL: Duration = Duration::from_millis(100);
 
 /// Starts a thread that looks for the canary every `interval`.
-pub fn watch_canary(mut programs: impl Iptables + 'static, interval: Duration, repair: Repair) -> std::io::Result<()> {
+pub fn watch_canary(
+    mut programs: impl Iptables + 'static,
+    interval: Duration,
+    repair: Repair,
+) -> std::io::Result<()> {
     let name = format!("canary-{}", repair.family);
     thread::Builder::new().name(name).spawn(move || {
         loop {
@@ -149,7 +158,13 @@ pub fn watch_canary(mut programs: impl Iptables + 'static, interval: Duration, r
             while !canary_is_gone(&mut programs, CANARY_TABLES[0]) {
                 thread::sleep(interval);
             }
-            klog_info!(v = 2, "IPTables canary deleted", ipFamily = repair.family, table = "mangle", chain = "KUBE-PROXY-CANARY");
+            klog_info!(
+                v = 2,
+                "IPTables canary deleted",
+                ipFamily = repair.family,
+                table = "mangle",
+                chain = "KUBE-PROXY-CANARY"
+            );
             wait_for_end_of_flush(&mut programs);
             klog_info!(v = 2, "Reloading after iptables flush", ipFamily = repair.family);
             repair.rewrite();
@@ -160,7 +175,8 @@ pub fn watch_canary(mut programs: impl Iptables + 'static, interval: Duration, r
 
 fn place_canaries(programs: &mut impl Iptables, interval: Duration) {
     let canary = Chain::KubeProxyCanary.to_string();
-    let mut place = || CANARY_TABLES.iter().try_for_each(|table| programs.ensure_chain(*table, &canary).map(drop));
+    let mut place =
+        || CANARY_TABLES.iter().try_for_each(|table| programs.ensure_chain(*table, &canary).map(drop));
     while let Err(error) = place() {
         klog_error!("Could not set up iptables canary", err = logging::error(&error), chain = &canary);
         thread::sleep(interval);
@@ -169,11 +185,16 @@ fn place_canaries(programs: &mut impl Iptables, interval: Duration) {
 
 /// A lock that is busy says nothing about the canary.
 fn canary_is_gone(programs: &mut impl Iptables, table: Table) -> bool {
-    let looked: Result<bool, IptablesError> = programs.chain_exists(table, &Chain::KubeProxyCanary.to_string());
+    let looked: Result<bool, IptablesError> =
+        programs.chain_exists(table, &Chain::KubeProxyCanary.to_string());
     match looked {
         Ok(exists) => !exists,
         Err(error) => {
-            klog_error!("Could not check for iptables canary", err = logging::error(&error), table = table.as_str());
+            klog_error!(
+                "Could not check for iptables canary",
+                err = logging::error(&error),
+                table = table.as_str()
+            );
             false
         }
     }
@@ -207,7 +228,9 @@ mod tests {
         assert_eq!(of(&[("nat", None)]), Some(Damage::Rules));
         assert_eq!(of(&[("filter", Some("INPUT")), ("nat", Some("KUBE-SERVICES"))]), Some(Damage::Rules));
         assert_eq!(of(&[("filter", Some("FORWARD"))]), Some(Damage::PerhapsJump));
-        for foreign in [("nat", Some("CNI-HOSTPORT-DNAT")), ("mangle", Some("KUBE-KUBELET-CANARY")), ("raw", None)] {
+        for foreign in
+            [("nat", Some("CNI-HOSTPORT-DNAT")), ("mangle", Some("KUBE-KUBELET-CANARY")), ("raw", None)]
+        {
             assert_eq!(of(&[foreign]), None, "{foreign:?}");
         }
         assert_eq!(damage(IpFamily::V6, &losses(&[("nat", None)])), None);

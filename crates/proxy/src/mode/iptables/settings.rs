@@ -65,7 +65,9 @@ pub fn settings(
 
 /// Whether node ports answer on 127.0.0.0/8. The kernel can be told to route such packets with IPv4 only.
 pub fn serves_localhost(family: IpFamily, config: &Configuration, facts: &NodeFacts) -> bool {
-    family == IpFamily::V4 && config.localhost_node_ports && facts.node_port_addresses.contains_ipv4_loopback()
+    family == IpFamily::V4
+        && config.localhost_node_ports
+        && facts.node_port_addresses.contains_ipv4_loopback()
 }
 
 /// How traffic of local pods is recognised; interfaces serve both families.
@@ -77,7 +79,9 @@ pub fn detect_local(family: IpFamily, config: &Configuration, pod_cidrs: &[IpNet
     match config.detect_local_mode {
         DetectLocalMode::ClusterCidr => first(&config.detect_local.cluster_cidrs),
         DetectLocalMode::NodeCidr => first(pod_cidrs),
-        DetectLocalMode::BridgeInterface => DetectLocal::Interface(config.detect_local.bridge_interface.clone()),
+        DetectLocalMode::BridgeInterface => {
+            DetectLocal::Interface(config.detect_local.bridge_interface.clone())
+        }
         DetectLocalMode::InterfaceNamePrefix => {
             DetectLocal::Interface(format!("{}+", config.detect_local.interface_name_prefix))
         }
@@ -90,8 +94,12 @@ fn node_port_addresses(family: IpFamily, facts: &NodeFacts) -> NodePortAddresses
         return NodePortAddresses::MatchAll;
     }
     let ranges = wanted.of_family(family);
-    let mut inside: Vec<IpAddr> =
-        facts.local_addresses.iter().copied().filter(|ip| ranges.iter().any(|range| range.contains(ip))).collect();
+    let mut inside: Vec<IpAddr> = facts
+        .local_addresses
+        .iter()
+        .copied()
+        .filter(|ip| ranges.iter().any(|range| range.contains(ip)))
+        .collect();
     inside.sort_unstable();
     inside.dedup();
     NodePortAddresses::Addresses(inside)

@@ -20,7 +20,7 @@ use crate::source::{Kind, ReaderGone, Update, send};
 
 /// Without a byte of a paged list for this long, the connection is taken to be dead.
 const PAGE_SILENCE: Duration = Duration::from_secs(60);
-/// A watch that ends sooner than this without a word is treated as a failure, or it would be reopened in a busy loop.
+/// A watch that ends sooner than this is treated as a failure, or it might be reopened in a busy loop.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
 pub(super) struct Watch {
@@ -74,11 +74,21 @@ impl Watch {
             };
             match self.handle(&mut machine, &failure).await {
                 Err(ReaderGone) => return,
-                Ok(true) => continue,
+                Ok(true) => {
+                    klog_info!(
+                        v = 2,
+                        "The API server does not stream lists, listing by pages",
+                        kind = self.kind.as_str(),
+                        reason = failure.to_string(),
+                    );
+                    continue;
+                }
                 Ok(false) => failing = true,
             }
             let delay = backoff.delay(Instant::now(), random());
-            log_failure(self.kind, self.client.host(), &failure, delay);
+            if !machine.is_absent(&failure) {
+                log_failure(self.kind, self.client.host(), &failure, delay);
+            }
             tokio::time::sleep(delay).await;
         }
     }
@@ -161,7 +171,7 @@ impl Watch {
                 Failure::Connection("the stream ended before the initial objects did".to_owned()).into()
             );
         }
-        if body.bytes == 0 && started.elapsed() < SHORT_WATCH {
+        if started.elapsed() < SHORT_WATCH {
             return Err(Failure::Connection("the server closed the watch at once".to_owned()).into());
         }
         Ok(())

@@ -107,11 +107,8 @@ impl ListItems {
                 }
                 b':' if self.depth == 1 => self.reading_key = false,
                 b',' if self.depth == 1 => self.reading_key = true,
-                b'{' | b'[' => {
-                    if self.open(byte)? {
-                        from = at;
-                    }
-                }
+                b'{' | b'[' if self.open(byte)? => from = at,
+                b'{' | b'[' => {}
                 b'}' | b']' => {
                     if let Some(capture) = self.close()? {
                         self.finish_capture(capture, &chunk[from..=at], &mut each);

@@ -27,6 +27,13 @@ pub(super) enum Failure {
     Silent,
 }
 
+impl Failure {
+    /// The HTTP status code; 0 without an answer.
+    fn code(&self) -> u16 {
+        if let Failure::Status { code, .. } = self { *code } else { 0 }
+    }
+}
+
 /// HTTP status codes with which a server says that it does not know streamed lists.
 const NO_STREAMED_LISTS: [u16; 6] = [400, 405, 406, 415, 422, 501];
 /// The revision is too old (Gone) or, after a restart with a cache that lags behind, too new (Gateway Timeout).
@@ -167,17 +174,22 @@ impl Machine {
         self.nameless("the object is too large")
     }
 
+    /// Whether the server does not have the kind at all, and that is fine. Clusters before 1.33 have no ServiceCIDR
+    /// API, and roles made for them do not allow it; nothing depends on it.
+    pub(super) fn is_absent(&self, failure: &Failure) -> bool {
+        self.kind == Kind::ServiceCidr && matches!(failure.code(), 403 | 404)
+    }
+
     /// An answer failed: decides what the next request is.
     pub(super) fn failed(&mut self, failure: &Failure, updates: &mut Vec<Update>) {
-        let code = if let Failure::Status { code, .. } = failure { *code } else { 0 };
-        // Clusters before 1.33 have no such API, and roles made for them do not allow it. Nothing depends on it.
-        if self.kind == Kind::ServiceCidr && matches!(code, 403 | 404) {
+        if self.is_absent(failure) {
             let gone = self.inventory.clear();
             updates.extend(gone.into_iter().map(|key| Update::removed(self.kind, key)));
             self.restart_listing(Freshness::Any);
             self.sync(updates);
             return;
         }
+        let code = failure.code();
         let streaming = self.is_listing() && self.streamed_lists;
         if streaming && (NO_STREAMED_LISTS.contains(&code) || *failure == Failure::Silent) {
             self.streamed_lists = false;
@@ -267,5 +279,4 @@ fn key_of(object: &Object) -> ObjectKey {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
 mod tests;

@@ -217,3 +217,25 @@ async fn poll(folder: &Path, seen: &mut BTreeMap<String, Stamp>) -> Option<Chang
         last = now;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn without_inotify_changes_are_found_by_looking() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        for name in ["same", "changed", "removed"] {
+            fs::write(path.join(name), "1").unwrap();
+        }
+        let notices = Notices::Polling { seen: stamps(path) };
+        let mut changes = FileChanges { folder: path.to_owned(), notices };
+        fs::write(path.join("changed"), "12").unwrap();
+        fs::write(path.join("new"), "1").unwrap();
+        fs::remove_file(path.join("removed")).unwrap();
+        let changed = changes.next().await;
+        assert!(["changed", "new", "removed"].iter().all(|name| changed.concerns(name)), "{changed:?}");
+        assert!(!changed.concerns("same"));
+    }
+}

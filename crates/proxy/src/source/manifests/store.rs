@@ -1,7 +1,7 @@
 //! Which objects the files hold, and what changes when some of the files do. Objects are told apart by fingerprints
 //! and not kept: the model has them already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::fmt::{self, Write};
 use std::hash::{DefaultHasher, Hasher};
 
@@ -139,16 +139,16 @@ impl Store {
             if id.kind == Kind::Node && *id.key.name != *self.node_name {
                 continue;
             }
-            if readings.contains_key(&id) {
-                let (kind, object) = (id.kind.as_str(), id.key.to_string());
-                klog_warning!(
+            match readings.entry(id) {
+                btree_map::Entry::Vacant(free) => {
+                    free.insert(object);
+                }
+                btree_map::Entry::Occupied(taken) => klog_warning!(
                     "An object is twice in a manifest, the first one counts",
-                    kind = kind,
-                    object = object,
-                    file = file
-                );
-            } else {
-                readings.insert(id, object);
+                    kind = taken.key().kind.as_str(),
+                    object = taken.key().key.to_string(),
+                    file = file,
+                ),
             }
         }
         readings
@@ -186,4 +186,63 @@ fn fingerprint(object: &Object) -> u64 {
     // Hashing cannot fail.
     let _ = write!(hashing, "{object:?}");
     hashing.0.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use switchyard_api::manifest;
+
+    use super::*;
+    use crate::source::Change;
+
+    const FILES: [&str; 3] = ["a", "b", "c"];
+
+    /// A file that holds some of three services, each at some port; `None` is no file.
+    type File = Option<Vec<(u8, u16)>>;
+
+    fn contents(file: &File) -> Option<Contents> {
+        let service = |(name, port): &(u8, u16)| {
+            format!("---\nkind: Service\nmetadata: {{name: s{name}}}\nspec: {{ports: [{{port: {port}}}]}}\n")
+        };
+        let text: String = file.as_ref()?.iter().map(service).collect();
+        Some(manifest::parse(&text).unwrap())
+    }
+
+    fn apply(state: &mut BTreeMap<ObjectKey, u16>, updates: Vec<Update>) {
+        for update in updates {
+            match update {
+                Update::Service(Change::Set(service)) => {
+                    let port = service.spec.ports[0].port;
+                    let before = state.insert(service.metadata.key(), port);
+                    assert_ne!(before, Some(port), "nothing is told twice");
+                }
+                Update::Service(Change::Removed(key)) => assert!(state.remove(&key).is_some()),
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    fn any_file() -> impl Strategy<Value = File> {
+        prop::option::of(prop::collection::vec((0u8..3, 1u16..3), 0..4))
+    }
+
+    proptest! {
+        #[test]
+        fn after_any_changes_the_reader_holds_what_a_fresh_start_would_show(
+            changes in prop::collection::vec((0usize..3, any_file()), 0..12)
+        ) {
+            let (mut files, mut state) = (BTreeMap::new(), BTreeMap::new());
+            let mut store = Store::new("node-1");
+            for (index, file) in changes {
+                let change = BTreeMap::from([(FILES[index].to_owned(), contents(&file))]);
+                files.insert(FILES[index].to_owned(), file);
+                apply(&mut state, store.apply(change, |name| contents(&files[name])));
+            }
+            let all = files.iter().map(|(name, file)| (name.clone(), contents(file))).collect();
+            let mut fresh = BTreeMap::new();
+            apply(&mut fresh, Store::new("node-1").apply(all, |_| None));
+            prop_assert_eq!(state, fresh);
+        }
+    }
 }
