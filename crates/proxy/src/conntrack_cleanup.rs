@@ -32,7 +32,11 @@ pub(crate) fn run(forwarding: &Forwarding, conntrack: &mut dyn Conntrack, metric
         match conntrack.delete(flow) {
             Ok(was_there) => deleted += u64::from(was_there),
             Err(error) => {
-                klog_error!("Failed to delete conntrack entry", err = logging::error(&error), ipFamily = family);
+                klog_error!(
+                    "Failed to delete conntrack entry",
+                    err = logging::error(&error),
+                    ipFamily = family
+                );
             }
         }
     }
@@ -88,6 +92,9 @@ endpoints: [{addresses: [10.244.1.2]}]
         run(&forwarding, &mut conntrack, &metrics);
         assert_eq!(conntrack.flows, [current, foreign]);
         let text = metrics.text().unwrap();
-        assert!(text.contains("kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=\"IPv4\"} 2"), "{text}");
+        assert!(
+            text.contains("kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=\"IPv4\"} 2"),
+            "{text}"
+        );
     }
 }

@@ -76,7 +76,10 @@ impl Control {
             Update::ServiceCidr(_) => {}
             Update::Synced(kind) => self.initial_objects_delivered(kind),
             Update::Malformed(malformed) => {
-                klog_error!("Skipping an object that cannot be read", err = logging::error(&malformed.object));
+                klog_error!(
+                    "Skipping an object that cannot be read",
+                    err = logging::error(&malformed.object)
+                );
                 self.events.record(Event::malformed(&self.node_name, &malformed));
             }
         }
@@ -86,7 +89,11 @@ impl Control {
     fn service(&mut self, change: Change<Service>) {
         let noticed = match change {
             Change::Set(service) => {
-                klog_info!(v = 4, "Calling handler.OnServiceUpdate()", service = service.metadata.key().to_string());
+                klog_info!(
+                    v = 4,
+                    "Calling handler.OnServiceUpdate()",
+                    service = service.metadata.key().to_string()
+                );
                 lock(&self.table).set_service(&service)
             }
             Change::Removed(key) => {
@@ -101,7 +108,11 @@ impl Control {
     fn slice(&mut self, change: Change<EndpointSlice>) {
         let noticed = match change {
             Change::Set(slice) => {
-                klog_info!(v = 4, "Calling handler.OnEndpointSliceUpdate()", endpointSlice = slice.metadata.key().to_string());
+                klog_info!(
+                    v = 4,
+                    "Calling handler.OnEndpointSliceUpdate()",
+                    endpointSlice = slice.metadata.key().to_string()
+                );
                 lock(&self.table).set_slice(&slice)
             }
             Change::Removed(key) => {
@@ -121,17 +132,31 @@ impl Control {
         self.health.node_seen(&node);
         match self.node_watch.see(&node) {
             Some(NodeChange::PodCidrs { old, new }) => {
-                klog_error!("PodCIDRs changed for the node", node = &self.node_name, newPodCIDRs = logging::json(&new), oldPodCIDRs = logging::json(&old));
+                klog_error!(
+                    "PodCIDRs changed for the node",
+                    node = &self.node_name,
+                    newPodCIDRs = logging::json(&new),
+                    oldPodCIDRs = logging::json(&old)
+                );
                 return Err(Ended::PodCidrsChanged { old, new });
             }
             Some(NodeChange::Ips { old, new }) => {
-                klog_info!("NodeIPs changed for the node", node = &self.node_name, newNodeIPs = logging::json(&new), oldNodeIPs = logging::json(&old));
+                klog_info!(
+                    "NodeIPs changed for the node",
+                    node = &self.node_name,
+                    newNodeIPs = logging::json(&new),
+                    oldNodeIPs = logging::json(&old)
+                );
             }
             None => {}
         }
         let noticed = lock(&self.table).set_zone(node.zone().cloned());
         if !noticed.sync.is_empty() {
-            klog_info!(v = 4, "Updated proxier node topology labels", zone = node.zone().map_or("", |zone| zone));
+            klog_info!(
+                v = 4,
+                "Updated proxier node topology labels",
+                zone = node.zone().map_or("", |zone| zone)
+            );
         }
         self.noticed(&noticed);
         Ok(())

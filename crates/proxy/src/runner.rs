@@ -112,7 +112,8 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const INTERVALS: Intervals = Intervals { min: SECOND, retry: Duration::from_secs(30), max: Duration::from_secs(3600) };
+    const INTERVALS: Intervals =
+        Intervals { min: SECOND, retry: Duration::from_secs(30), max: Duration::from_secs(3600) };
 
     #[test]
     fn the_first_request_runs_at_once_and_the_next_after_the_minimum() {

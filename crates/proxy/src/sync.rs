@@ -84,6 +84,8 @@ pub struct FamilySync {
     pub events: EventRecorder,
     /// When the runner tries again after a failure; for the log line.
     pub retry_after: Duration,
+    /// Changes from before this process say nothing about how fast it is.
+    pub since: Timestamp,
     pub progress: Progress,
 }
 
@@ -116,7 +118,8 @@ impl FamilySync {
         let family = self.family.as_str();
         let mode = self.mode.name();
         if !self.signals.is_initialized() {
-            let message = format!("Not syncing {mode} until Services and Endpoints have been received from master");
+            let message =
+                format!("Not syncing {mode} until Services and Endpoints have been received from master");
             klog_info!(v = 2, message, ipFamily = family);
             return true;
         }
@@ -133,7 +136,12 @@ impl FamilySync {
         if let Err(error) = result {
             self.signals.ask_for_full_sync();
             self.progress.unfinished = work;
-            klog_error!("Sync failed", err = logging::error(&error), ipFamily = family, retryingTime = self.retry_after);
+            klog_error!(
+                "Sync failed",
+                err = logging::error(&error),
+                ipFamily = family,
+                retryingTime = self.retry_after
+            );
             return false;
         }
         if full {
@@ -158,11 +166,21 @@ impl FamilySync {
                 PortChange::Updated(..) => "Updating existing service port",
                 PortChange::Removed(..) => "Removing service port",
             };
-            klog_info!(v = 4, message, portName = change.name().to_string(), servicePort = change.service_port().to_string());
+            klog_info!(
+                v = 4,
+                message,
+                portName = change.name().to_string(),
+                servicePort = change.service_port().to_string()
+            );
         }
         for change in &commit.endpoint_changes {
             let endpoints: Vec<String> = change.endpoints.iter().map(ToString::to_string).collect();
-            klog_info!(v = 3, "Setting endpoints for service port name", portName = change.name.to_string(), endpoints = logging::json(&endpoints));
+            klog_info!(
+                v = 3,
+                "Setting endpoints for service port name",
+                portName = change.name.to_string(),
+                endpoints = logging::json(&endpoints)
+            );
         }
         commit
     }
@@ -182,7 +200,9 @@ impl FamilySync {
         let asked = self.signals.take_full();
         let due = match self.progress.last_full {
             None => true,
-            Some(last) => !self.mode.skips_periodic_full_sync() && now.duration_since(last) > FULL_SYNC_PERIOD,
+            Some(last) => {
+                !self.mode.skips_periodic_full_sync() && now.duration_since(last) > FULL_SYNC_PERIOD
+            }
         };
         asked || due || topology_changed
     }
@@ -190,7 +210,9 @@ impl FamilySync {
     /// In upstream's order: whoever sees the health time stamp move may rely on the rules being there.
     fn finish(&mut self, forwarding: &Forwarding, done: &Unfinished) {
         let now = Timestamp::now();
-        for (service, triggered) in &done.trigger_times {
+        for (service, triggered) in
+            done.trigger_times.iter().filter(|(_, triggered)| *triggered >= self.since)
+        {
             let elapsed = now.duration_since(*triggered).unsigned_abs();
             self.metrics.network_programmed(self.family, elapsed);
             klog_info!(v = 4, "Network programming", endpoint = service, elapsed = elapsed);
@@ -210,3 +232,6 @@ impl FamilySync {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

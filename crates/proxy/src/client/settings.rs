@@ -24,6 +24,7 @@ pub struct ClientSettings {
     pub user_agent: String,
 }
 
+/// Each is one line that ends with the way out, so the causes are a part of the text.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error(
@@ -31,19 +32,19 @@ pub enum ClientError {
     )]
     NotInCluster,
     #[error("unable to load in-cluster configuration: {0}; check the pod's service account token volume")]
-    InCluster(#[source] InClusterError),
+    InCluster(InClusterError),
     #[error(
-        "cannot read the kubeconfig {path}: {source}; name an existing file with --kubeconfig, or none inside a pod"
+        "cannot read the kubeconfig {path}: {cause}; name an existing file with --kubeconfig, or none inside a pod"
     )]
-    KubeconfigFile { path: String, source: std::io::Error },
+    KubeconfigFile { path: String, cause: std::io::Error },
     #[error(
         "the kubeconfig {path} cannot be used: {reason}; `kubectl --kubeconfig {path} get nodes` shows whether it works"
     )]
     Kubeconfig { path: String, reason: String },
     #[error(
-        "cannot read the API token {path}: {source}; check tokenFile in the kubeconfig, or the pod's token volume"
+        "cannot read the API token {path}: {cause}; check tokenFile in the kubeconfig, or the pod's token volume"
     )]
-    TokenFile { path: String, source: std::io::Error },
+    TokenFile { path: String, cause: std::io::Error },
     #[error("--master {0:?} is not the address of an API server; give one such as https://10.0.0.1:6443")]
     Master(String),
     #[error(
@@ -127,7 +128,7 @@ fn in_cluster() -> Result<kube::Config, ClientError> {
 async fn from_kubeconfig(path: &Path) -> Result<kube::Config, ClientError> {
     let shown = path.display().to_string();
     let unusable = |error: KubeconfigError| match error {
-        KubeconfigError::ReadConfig(source, _) => ClientError::KubeconfigFile { path: shown.clone(), source },
+        KubeconfigError::ReadConfig(cause, _) => ClientError::KubeconfigFile { path: shown.clone(), cause },
         other => ClientError::Kubeconfig { path: shown.clone(), reason: one_line(&other.to_string()) },
     };
     let kubeconfig = Kubeconfig::read_from(path).map_err(&unusable)?;
@@ -169,7 +170,7 @@ impl Connection {
         let token_file = config.auth_info.token_file.take();
         let token_file = token_file.filter(|path| !path.is_empty()).map(|path| {
             config.auth_info.token = None;
-            TokenFile::open(Path::new(&path)).map_err(|source| ClientError::TokenFile { path, source })
+            TokenFile::open(Path::new(&path)).map_err(|cause| ClientError::TokenFile { path, cause })
         });
         let token_file = token_file.transpose()?.map(Arc::new);
         match kube::Client::try_from(config) {

@@ -85,7 +85,10 @@ pub fn rules(arguments: &[String]) -> Result<String, Exit> {
     for family in asked.families()? {
         let forwarding = seen.table.commit(family).forwarding;
         let settings = settings(family, &asked.config, &facts, HostFeatures::ALL);
-        text.push_str(&format!("# {family}, for {}\n", if family == IpFamily::V4 { "iptables-restore" } else { "ip6tables-restore" }));
+        text.push_str(&format!(
+            "# {family}, for {}\n",
+            if family == IpFamily::V4 { "iptables-restore" } else { "ip6tables-restore" }
+        ));
         text.push_str(&whole_text(&settings, &forwarding));
     }
     Ok(text)
@@ -107,7 +110,8 @@ impl Asked {
         let completed = complete(&parsed).map_err(failure)?;
         let config = validate(&completed).map_err(failure)?;
         let wanted = parsed.extras.get("node").filter(|node| !node.is_empty());
-        let node = node_name(wanted.or(config.hostname_override.as_ref()).map(String::as_str)).map_err(failure)?;
+        let node =
+            node_name(wanted.or(config.hostname_override.as_ref()).map(String::as_str)).map_err(failure)?;
         Ok(Asked { parsed, config, node })
     }
 
@@ -161,7 +165,10 @@ async fn collect(config: &Configuration, node: &str, mut updates: mpsc::Receiver
                 seen.node = Some(node);
             }
             Some(Update::Malformed(malformed)) => {
-                klog_warning!("Skipping an object that cannot be read", err = logging::error(&malformed.object));
+                klog_warning!(
+                    "Skipping an object that cannot be read",
+                    err = logging::error(&malformed.object)
+                );
             }
             Some(Update::Synced(kind)) => drop(missing.remove(&kind)),
             Some(_) => {}

@@ -24,7 +24,8 @@ pub fn table(ports: &[ServicePortView], width: Width) -> String {
     let mut rows = vec![HEADER.map(str::to_owned)];
     for port in ports {
         let out = port.endpoints.iter().filter(|endpoint| !endpoint.used);
-        let not_used = shorten(out.map(|endpoint| format!("{} ({})", endpoint.address, endpoint.why)).collect());
+        let not_used =
+            shorten(out.map(|endpoint| format!("{} ({})", endpoint.address, endpoint.why)).collect());
         for (index, address) in port.addresses.iter().enumerate() {
             let first = index == 0;
             rows.push([
@@ -45,8 +46,11 @@ pub fn table(ports: &[ServicePortView], width: Width) -> String {
 
 fn endpoint_row(endpoint: &EndpointView) -> [String; 6] {
     let node = endpoint.node.clone().unwrap_or_else(|| "-".to_owned());
-    let (used, unused) =
-        if endpoint.used { (endpoint.why.clone(), String::new()) } else { (String::new(), endpoint.why.clone()) };
+    let (used, unused) = if endpoint.used {
+        (endpoint.why.clone(), String::new())
+    } else {
+        (String::new(), endpoint.why.clone())
+    };
     [String::new(), "  endpoint".to_owned(), endpoint.address.clone(), node, used, unused]
 }
 

@@ -1,7 +1,9 @@
 //! The Forwarding as plain data, for people and for `jq`.
 
 use serde::Serialize;
-use switchyard_model::{Endpoint, Forwarding, IpFamily, PortForwarding, ServicePortName, TrafficPolicy, Verdict};
+use switchyard_model::{
+    Endpoint, Forwarding, IpFamily, PortForwarding, ServicePortName, TrafficPolicy, Verdict,
+};
 
 /// One service port in one address family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -87,7 +89,12 @@ fn view_port(family: IpFamily, name: &ServicePortName, port: &PortForwarding) ->
         topology: port.topology.to_string(),
         source_ranges: service_port.source_ranges.iter().map(ToString::to_string).collect(),
         health_check_node_port: service_port.health_check_node_port,
-        endpoints: port.endpoints.iter().enumerate().map(|(index, e)| view_endpoint(port, index, e)).collect(),
+        endpoints: port
+            .endpoints
+            .iter()
+            .enumerate()
+            .map(|(index, e)| view_endpoint(port, index, e))
+            .collect(),
     }
 }
 
@@ -104,10 +111,12 @@ fn view_addresses(port: &PortForwarding) -> Vec<AddressView> {
         service_port.internal_policy,
         port.internal_verdict(),
     );
-    let external_ips = service_port.external_ips.iter().map(|ip| external(AddressKind::ExternalIP, join(*ip)));
+    let external_ips =
+        service_port.external_ips.iter().map(|ip| external(AddressKind::ExternalIP, join(*ip)));
     let load_balancer_ips = service_port.load_balancer_ips.iter();
     let load_balancer_ips = load_balancer_ips.map(|ip| external(AddressKind::LoadBalancer, join(*ip)));
-    let node_port = service_port.node_port.map(|number| external(AddressKind::NodePort, format!("*:{number}")));
+    let node_port =
+        service_port.node_port.map(|number| external(AddressKind::NodePort, format!("*:{number}")));
     std::iter::once(cluster_ip).chain(external_ips).chain(load_balancer_ips).chain(node_port).collect()
 }
 

@@ -191,4 +191,6 @@ fn whole(count: usize) -> i64 {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

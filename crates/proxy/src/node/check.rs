@@ -68,7 +68,8 @@ pub fn family_mismatches(
         IpFamily::V4 => IpFamily::V6,
         IpFamily::V6 => IpFamily::V4,
     };
-    let only_other = |nets: &[IpNet]| !nets.is_empty() && nets.iter().all(|net| IpFamily::of_net(net) == other);
+    let only_other =
+        |nets: &[IpNet]| !nets.is_empty() && nets.iter().all(|net| IpFamily::of_net(net) == other);
     let complaint = |option: &str| {
         format!("cluster is {} but {option} contains only {other} addresses", families.describe())
     };

@@ -5,8 +5,8 @@ mod check;
 mod watch;
 
 pub use addresses::NodeAddresses;
-pub use watch::{NodeChange, NodeWatch};
 pub use check::{Families, Mismatch, family_mismatches, node_port_warning};
+pub use watch::{NodeChange, NodeWatch};
 
 use thiserror::Error;
 

@@ -41,7 +41,6 @@ impl NodeWatch {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

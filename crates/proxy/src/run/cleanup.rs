@@ -90,7 +90,8 @@ mod tests {
         programs.ensure_chain(Table::Nat, "CNI-HOSTPORT-DNAT").unwrap();
         assert!(remove_iptables_rules(&mut programs).is_empty());
         let tables = programs.tables();
-        let left = |table| tables.chain_names(table).filter(|name| name.contains('-')).map(str::to_owned).collect();
+        let left =
+            |table| tables.chain_names(table).filter(|name| name.contains('-')).map(str::to_owned).collect();
         let nat: Vec<String> = left(Table::Nat);
         let filter: Vec<String> = left(Table::Filter);
         assert_eq!((nat, filter), (vec!["CNI-HOSTPORT-DNAT".to_owned()], vec!["KUBE-FIREWALL".to_owned()]));

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use switchyard_kernel::conntrack::{Conntrack, KernelConntrack};
+use switchyard_kernel::interfaces;
 use switchyard_kernel::iptables::command::{OwnProcesses, Programs};
 use switchyard_kernel::iptables::{Iptables, IptablesError};
 use switchyard_kernel::nfacct::{KernelCounters, PacketCounters as Counters};
 use switchyard_kernel::sysctl::{Sysctls, ipv6_unusable};
-use switchyard_kernel::interfaces;
 use switchyard_model::IpFamily;
 use switchyard_plan::iptables::{Counter, Variant};
 use tokio::runtime::Handle;
@@ -21,7 +21,9 @@ use crate::flags::KUBERNETES_VERSION;
 use crate::health::ProxyHealth;
 use crate::metrics::{BuildInfo, Metrics, PacketCounters};
 use crate::mode::iptables::flush::{self, Repair};
-use crate::mode::iptables::{CurrentSettings, HostFeatures, IptablesMode, NodeFacts, serves_localhost, settings};
+use crate::mode::iptables::{
+    CurrentSettings, HostFeatures, IptablesMode, NodeFacts, serves_localhost, settings,
+};
 use crate::node::Families;
 use crate::runner::{self, Intervals, Request};
 use crate::service_health::{ListenAddresses, ServiceHealth};
@@ -76,7 +78,10 @@ impl Host {
             if let Err(reason) = self.programs(family) {
                 klog_info!("No iptables support for family", ipFamily = family, err = reason);
                 if family == primary {
-                    return Err(StartError::PrimaryFamily { family: family.as_str(), reason: reason.clone() });
+                    return Err(StartError::PrimaryFamily {
+                        family: family.as_str(),
+                        reason: reason.clone(),
+                    });
                 }
             }
         }
@@ -141,8 +146,20 @@ struct FamilyStart<'a> {
 impl FamilyStart<'_> {
     fn run(self) -> Result<FamilyHandle, StartError> {
         let family = self.family;
-        klog_info!(v = 2, "Using iptables mark for masquerade", ipFamily = family, mark = format!("{:#010x}", 1u32 << self.config.masquerade_bit));
-        klog_info!(v = 2, "Iptables sync params", ipFamily = family, minSyncPeriod = self.config.min_sync_period, syncPeriod = self.config.sync_period, maxSyncPeriod = FULL_SYNC_PERIOD);
+        klog_info!(
+            v = 2,
+            "Using iptables mark for masquerade",
+            ipFamily = family,
+            mark = format!("{:#010x}", 1u32 << self.config.masquerade_bit)
+        );
+        klog_info!(
+            v = 2,
+            "Iptables sync params",
+            ipFamily = family,
+            minSyncPeriod = self.config.min_sync_period,
+            syncPeriod = self.config.sync_period,
+            maxSyncPeriod = FULL_SYNC_PERIOD
+        );
         let (request, signals) = (Request::default(), Signals::default());
         let mut sync = self.sync(&signals);
         sync.health.updated(family);
@@ -173,10 +190,17 @@ impl FamilyStart<'_> {
             signals: signals.clone(),
             conntrack: open_conntrack(self.family),
             health: health.clone(),
-            service_health: ServiceHealth::new(self.family, &self.health_check_addresses(), node, Handle::current(), health.clone()),
+            service_health: ServiceHealth::new(
+                self.family,
+                &self.health_check_addresses(),
+                node,
+                Handle::current(),
+                health.clone(),
+            ),
             metrics: metrics.clone(),
             events: events.clone(),
             retry_after: self.config.sync_period,
+            since: jiff::Timestamp::now(),
             progress: Progress::default(),
         }
     }
@@ -188,7 +212,10 @@ impl FamilyStart<'_> {
             if !facts.node_port_addresses.matches_all(family) {
                 match interfaces::addresses() {
                     Ok(addresses) => facts.local_addresses = addresses,
-                    Err(error) => klog_error!("Failed to list this node's addresses; node ports stay on those known", err = logging::error(&error)),
+                    Err(error) => klog_error!(
+                        "Failed to list this node's addresses; node ports stay on those known",
+                        err = logging::error(&error)
+                    ),
                 }
             }
             settings(family, &config, &facts, features)
@@ -201,7 +228,8 @@ impl FamilyStart<'_> {
             return ListenAddresses::Wildcard;
         }
         let ranges = wanted.of_family(self.family);
-        let inside = self.facts.local_addresses.iter().filter(|ip| ranges.iter().any(|range| range.contains(*ip)));
+        let inside =
+            self.facts.local_addresses.iter().filter(|ip| ranges.iter().any(|range| range.contains(*ip)));
         ListenAddresses::These(inside.copied().collect())
     }
 }
@@ -210,7 +238,10 @@ fn open_counters() -> Option<Box<dyn Counters>> {
     match KernelCounters::open() {
         Ok(counters) => Some(Box::new(counters)),
         Err(error) => {
-            klog_warning!("The kernel has no named packet counters; their metrics stay away", err = logging::error(&error));
+            klog_warning!(
+                "The kernel has no named packet counters; their metrics stay away",
+                err = logging::error(&error)
+            );
             None
         }
     }
@@ -220,7 +251,11 @@ fn open_conntrack(family: IpFamily) -> Option<Box<dyn Conntrack>> {
     match KernelConntrack::open(family) {
         Ok(conntrack) => Some(Box::new(conntrack)),
         Err(error) => {
-            klog_warning!("Connection tracking cannot be reached; stale UDP flows end by their time-out", err = logging::error(&error), ipFamily = family);
+            klog_warning!(
+                "Connection tracking cannot be reached; stale UDP flows end by their time-out",
+                err = logging::error(&error),
+                ipFamily = family
+            );
             None
         }
     }
@@ -242,7 +277,10 @@ fn watch_for_flushes(
     if programs.iter().any(|programs| programs.variant() == Variant::NfTables) {
         let own: Vec<OwnProcesses> = programs.iter().map(Programs::own_processes).collect();
         if let Err(error) = flush::listen(repairs.clone(), own) {
-            klog_warning!("Cannot hear of changes to iptables; the canary is left", err = logging::error(&error));
+            klog_warning!(
+                "Cannot hear of changes to iptables; the canary is left",
+                err = logging::error(&error)
+            );
         }
     }
     for (programs, repair) in programs.into_iter().zip(repairs) {

@@ -10,7 +10,9 @@ use crate::{klog_error, klog_info, logging};
 
 /// A server that must listen could not (`--bind-address-hard-fail`).
 #[derive(Debug, Error)]
-#[error("{what} server failed: failed to start proxy {what} on {address}: {source}; free the address or give another one")]
+#[error(
+    "{what} server failed: failed to start proxy {what} on {address}: {source}; free the address or give another one"
+)]
 pub struct ServerError {
     what: &'static str,
     address: SocketAddr,
@@ -54,5 +56,9 @@ fn keep(server: Server) {
 }
 
 fn report(what: &'static str, address: SocketAddr, error: &std::io::Error) {
-    klog_error!(format!("Failed to start {what} server"), err = logging::error(error), address = address.to_string());
+    klog_error!(
+        format!("Failed to start {what} server"),
+        err = logging::error(error),
+        address = address.to_string()
+    );
 }

@@ -28,7 +28,9 @@ use crate::flags::Parsed;
 use crate::health::{self, ProxyHealth};
 use crate::metrics::{Metrics, MetricsError};
 use crate::mode::iptables::NodeFacts;
-use crate::node::{Mismatch, NameError, NodeAddresses, NodeWatch, family_mismatches, node_name, node_port_warning};
+use crate::node::{
+    Mismatch, NameError, NodeAddresses, NodeWatch, family_mismatches, node_name, node_port_warning,
+};
 use crate::source::opened::{Source, SourceError};
 use crate::source::{CHANNEL_CAPACITY, NodeWaitError};
 use crate::status_pages::{self, Facts};
@@ -53,7 +55,9 @@ pub enum StartError {
     NoIptables(IptablesError),
     #[error("no support for primary IP family {family:?}: {reason}")]
     PrimaryFamily { family: &'static str, reason: String },
-    #[error("unable to create proxier: unable to create ipv4 proxier: {0}; or start with --iptables-localhost-nodeports=false")]
+    #[error(
+        "unable to create proxier: unable to create ipv4 proxier: {0}; or start with --iptables-localhost-nodeports=false"
+    )]
     RouteLocalnet(SysctlError),
     #[error("starting a thread: {0}")]
     Thread(std::io::Error),
@@ -93,7 +97,10 @@ async fn serve(config: &Configuration, parsed: &Parsed) -> Result<(), StartError
     let events = source.event_recorder();
     let waited = source.wait_for_node(&mut updates, &node, config).await?;
     let facts = node_facts(config, waited.node.as_ref());
-    klog_info!("Successfully retrieved NodeIPs", NodeIPs = logging::json(waited.node.as_ref().map(Node::ips).unwrap_or_default()));
+    klog_info!(
+        "Successfully retrieved NodeIPs",
+        NodeIPs = logging::json(waited.node.as_ref().map(Node::ips).unwrap_or_default())
+    );
 
     let families = host.families(facts.addresses.primary)?;
     warn_about_node_ports(config, &facts, families.primary);
@@ -131,7 +138,10 @@ async fn serve(config: &Configuration, parsed: &Parsed) -> Result<(), StartError
         table: shared.table,
         families: handles,
         node_name: node,
-        node_watch: NodeWatch::new(waited.node.as_ref(), config.detect_local_mode == DetectLocalMode::NodeCidr),
+        node_watch: NodeWatch::new(
+            waited.node.as_ref(),
+            config.detect_local_mode == DetectLocalMode::NodeCidr,
+        ),
         health: shared.health,
         metrics,
         events,
@@ -152,7 +162,9 @@ fn node_facts(config: &Configuration, node: Option<&Node>) -> NodeFacts {
     let ips = node.map(Node::ips).unwrap_or_default();
     let addresses = NodeAddresses::new(&ips, config.bind_address);
     if addresses.of(addresses.primary).is_loopback() {
-        klog_info!("Can't determine this node's IP, assuming loopback; if this is incorrect, please set the --bind-address flag");
+        klog_info!(
+            "Can't determine this node's IP, assuming loopback; if this is incorrect, please set the --bind-address flag"
+        );
     }
     let pod_cidrs = node.map_or(&[][..], |node| &node.spec.pod_cidrs);
     let own: Vec<IpAddr> = switchyard_model::IpFamily::BOTH.map(|family| addresses.of(family)).into();
@@ -186,7 +198,11 @@ fn announce(config: &Configuration, parsed: &Parsed) {
     }
 }
 
-fn start_servers(config: &Configuration, parsed: &Parsed, shared: &families::Shared) -> Result<(), StartError> {
+fn start_servers(
+    config: &Configuration,
+    parsed: &Parsed,
+    shared: &families::Shared,
+) -> Result<(), StartError> {
     let hard_fail = config.bind_address_hard_fail;
     if let Some(address) = config.healthz_bind_address {
         let handler = health::handler(shared.health.clone(), shared.metrics.clone());

@@ -21,16 +21,17 @@ use crate::{klog_error, klog_info};
 
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
+/// Each is one line that ends with the way out, so the causes are a part of the text.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestSourceError {
     #[error(
-        "cannot read the manifests {path}: {source}; --manifests takes a YAML or JSON file, or a folder of them"
+        "cannot read the manifests {path}: {cause}; --manifests takes a YAML or JSON file, or a folder of them"
     )]
-    Unreadable { path: String, source: io::Error },
+    Unreadable { path: String, cause: io::Error },
     #[error(
-        "cannot use the manifest {path}: {source}; correct it, `kubectl apply --dry-run=client -f {path}` may help"
+        "cannot use the manifest {path}: {cause}; correct it, `kubectl apply --dry-run=client -f {path}` may help"
     )]
-    Unparsable { path: String, source: ManifestError },
+    Unparsable { path: String, cause: ManifestError },
 }
 
 /// Files that are followed.
@@ -136,8 +137,7 @@ fn log_unusable(reason: &ManifestSourceError) {
 
 impl Files {
     fn at(path: &Path) -> Result<Files, ManifestSourceError> {
-        let unreadable =
-            |source| ManifestSourceError::Unreadable { path: path.display().to_string(), source };
+        let unreadable = |cause| ManifestSourceError::Unreadable { path: path.display().to_string(), cause };
         if fs::metadata(path).map_err(unreadable)?.is_dir() {
             return Ok(Files { folder: path.to_owned(), only: None });
         }
@@ -153,7 +153,7 @@ impl Files {
     /// Names of the manifests that exist now.
     fn list(&self) -> Result<BTreeSet<String>, ManifestSourceError> {
         let unreadable =
-            |source| ManifestSourceError::Unreadable { path: self.folder.display().to_string(), source };
+            |cause| ManifestSourceError::Unreadable { path: self.folder.display().to_string(), cause };
         if let Some(name) = &self.only {
             let exists = self.folder.join(name).try_exists().map_err(unreadable)?;
             return Ok(exists.then(|| name.clone()).into_iter().collect());
@@ -179,9 +179,9 @@ impl Files {
         let path = self.folder.join(name);
         let shown = || path.display().to_string();
         let text = fs::read_to_string(&path)
-            .map_err(|source| ManifestSourceError::Unreadable { path: shown(), source })?;
+            .map_err(|cause| ManifestSourceError::Unreadable { path: shown(), cause })?;
         let objects = manifest::parse(&text)
-            .map_err(|source| ManifestSourceError::Unparsable { path: shown(), source })?;
+            .map_err(|cause| ManifestSourceError::Unparsable { path: shown(), cause })?;
         Ok(objects)
     }
 

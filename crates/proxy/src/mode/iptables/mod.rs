@@ -44,7 +44,7 @@ struct Present {
     rules: HashSet<String>,
 }
 
-/// `KUBE-EXTERNAL-SERVICES`. The chains of service ports are longer but for a few, which do no harm here.
+/// `KUBE-EXTERNAL-SERVICES`; the chains of service ports have longer names, for their hashes.
 const LONGEST_SHARED_NAME: usize = 22;
 
 impl Present {
@@ -110,7 +110,7 @@ impl IptablesMode {
             self.ensure_jumps(&present)?;
         }
         let mut restores = full(&settings, target, variant, found);
-        while let Some(restore) = restores.next() {
+        for restore in restores.by_ref() {
             run(self.programs.as_mut(), &restore)?;
         }
         let (total, last) = (restores.total(), restores.written());
@@ -150,7 +150,7 @@ impl IptablesMode {
         let variant = self.programs.variant();
         let mut restores =
             partial(&settings, &before.forwarding, target, changed.iter().cloned(), variant, before.total);
-        while let Some(restore) = restores.next() {
+        for restore in restores.by_ref() {
             run(self.programs.as_mut(), &restore)?;
         }
         let (total, last) = (restores.total(), restores.written());
