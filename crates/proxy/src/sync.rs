@@ -95,6 +95,8 @@ pub struct Progress {
     last_full: Option<Instant>,
     /// Of syncs that failed, for the one that will succeed.
     unfinished: Unfinished,
+    /// Services whose health check port could not be opened.
+    closed_health_checks: BTreeSet<ObjectKey>,
 }
 
 #[derive(Debug, Default)]
@@ -221,15 +223,24 @@ impl FamilySync {
         self.metrics.set_no_local_endpoints(self.family, without_local.internal, without_local.external);
         self.health.updated(self.family);
         self.metrics.sync_succeeded(self.family, now);
-        let ports = forwarding.health_check_ports();
-        for failure in self.service_health.sync(&ports, &forwarding.local_ready_endpoint_counts()) {
-            self.events.record(reports::health_check_failed(&failure));
-        }
+        self.sync_service_health(forwarding);
         if done.udp_endpoints_changed
             && let Some(conntrack) = &mut self.conntrack
         {
             conntrack_cleanup::run(forwarding, conntrack.as_mut(), &self.metrics);
         }
+    }
+
+    /// A port that cannot be opened is tried at every sync, but told only once.
+    fn sync_service_health(&mut self, forwarding: &Forwarding) {
+        let counts = forwarding.local_ready_endpoint_counts();
+        let failures = self.service_health.sync(&forwarding.health_check_ports(), &counts);
+        for failure in
+            failures.iter().filter(|failure| !self.progress.closed_health_checks.contains(&failure.service))
+        {
+            self.events.record(reports::health_check_failed(failure));
+        }
+        self.progress.closed_health_checks = failures.into_iter().map(|failure| failure.service).collect();
     }
 }
 

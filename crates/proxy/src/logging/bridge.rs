@@ -31,33 +31,25 @@ impl Bridge {
     }
 }
 
-/// The klog level of a `tracing` event. Warnings and errors are always written; our own crates' details start at 4,
-/// where kube-proxy shows single commands; other people's need 6 and more, as client-go's do.
+/// The klog level of a `tracing` event. Our own crates' details start at 4, where kube-proxy shows single commands; other
+/// people's need more, as client-go's do. The Kubernetes client tells each failed request at error level, and so do we, in
+/// the words of whoever asked: its line is for those who want details.
 fn verbosity(metadata: &Metadata<'_>) -> u32 {
     let own = metadata.target().starts_with("switchyard");
-    match *metadata.level() {
-        Level::ERROR | Level::WARN => 0,
-        Level::INFO => {
-            if own {
+    let client = metadata.target().starts_with("kube_client");
+    match (*metadata.level(), own) {
+        (Level::ERROR | Level::WARN, _) => {
+            if client {
+                4
+            } else {
                 0
-            } else {
-                4
             }
         }
-        Level::DEBUG => {
-            if own {
-                4
-            } else {
-                8
-            }
-        }
-        Level::TRACE => {
-            if own {
-                6
-            } else {
-                10
-            }
-        }
+        (Level::INFO, true) => 0,
+        (Level::INFO, false) | (Level::DEBUG, true) => 4,
+        (Level::TRACE, true) => 6,
+        (Level::DEBUG, false) => 8,
+        (Level::TRACE, false) => 10,
     }
 }
 

@@ -141,9 +141,11 @@ fn macros_do_not_evaluate_what_they_do_not_write() {
 fn lines_of_libraries_are_heard_when_asked_for() {
     let captured = logger().capture(1);
     tracing::subscriber::with_default(tracing_subscriber::registry().with(Bridge::new(logger())), || {
-        tracing::warn!(target: "kube_client", attempts = 3, "connection {}", "lost");
-        tracing::debug!(target: "kube_client", "sent bytes");
+        tracing::warn!(target: "rustls", attempts = 3, "connection {}", "lost");
+        tracing::debug!(target: "rustls", "sent bytes");
+        tracing::error!(target: "kube_client", "failed with a refusal");
     });
     assert!(captured.contains("\"connection lost\" attempts=3\n"));
     assert!(!captured.contains("sent bytes"));
+    assert!(!captured.contains("refusal"), "whoever asked says it once, in words of its own");
 }
