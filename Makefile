@@ -15,6 +15,7 @@ demo: build
 
 ## Format, lints and every test: unit, recorded cases, real kernel, end to end.
 test: setup lint
+	$(CARGO) build --locked --package switchyard-cli
 	$(CARGO) test --locked --workspace
 
 lint:

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 
 use crate::address::parse_ip;
 use crate::metadata::null_as_default;

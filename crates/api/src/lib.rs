@@ -17,7 +17,7 @@ pub use endpoint_slice::{AddressType, Endpoint, EndpointAddress, EndpointPort, E
 pub use metadata::{Labels, Metadata, Name, ObjectKey, label};
 pub use node::{Node, NodeAddress, NodeSpec, NodeStatus, Taint};
 pub use service::{
-    LoadBalancerIngress, Protocol, Service, ServicePort, ServiceSpec, ServiceStatus, ServiceType, SessionAffinity,
-    TrafficPolicy,
+    LoadBalancerIngress, Protocol, Service, ServicePort, ServiceSpec, ServiceStatus, ServiceType,
+    SessionAffinity, TrafficPolicy,
 };
 pub use service_cidr::ServiceCidr;

@@ -71,6 +71,7 @@ impl Node {
 
     /// Whether load balancers may still send new connections here: not while the node is being removed.
     pub fn is_eligible(&self) -> bool {
-        !self.metadata.deletion_timestamp && !self.spec.taints.iter().any(|taint| &*taint.key == TO_BE_DELETED)
+        !self.metadata.deletion_timestamp
+            && !self.spec.taints.iter().any(|taint| &*taint.key == TO_BE_DELETED)
     }
 }

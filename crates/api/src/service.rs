@@ -110,9 +110,9 @@ impl ServiceSpec {
     pub fn affinity_seconds(&self) -> Option<u32> {
         match self.session_affinity {
             SessionAffinity::None => None,
-            SessionAffinity::ClientIP => {
-                Some(self.session_affinity_config.client_ip.timeout_seconds.unwrap_or(DEFAULT_AFFINITY_SECONDS))
-            }
+            SessionAffinity::ClientIP => Some(
+                self.session_affinity_config.client_ip.timeout_seconds.unwrap_or(DEFAULT_AFFINITY_SECONDS),
+            ),
         }
     }
 

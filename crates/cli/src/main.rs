@@ -45,7 +45,11 @@ fn main() -> ExitCode {
 }
 
 fn usage_error(what: &str) -> Exit {
-    Exit { stdout: String::new(), stderr: format!("Error: {what}; `switchyard help` lists the commands\n"), code: 1 }
+    Exit {
+        stdout: String::new(),
+        stderr: format!("Error: {what}; `switchyard help` lists the commands\n"),
+        code: 1,
+    }
 }
 
 /// Prints what a command has to say. A reader that closed the pipe early (`| head`) is no failure.

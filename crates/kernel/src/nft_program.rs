@@ -25,7 +25,11 @@ pub fn delete_table(family: IpFamily, name: &str) -> Result<(), NftError> {
         Ok(output) if output.status.success() => Ok(()),
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stderr);
-            if text.contains("No such file or directory") { Ok(()) } else { Err(failed(text.trim().to_owned())) }
+            if text.contains("No such file or directory") {
+                Ok(())
+            } else {
+                Err(failed(text.trim().to_owned()))
+            }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(error.to_string())),

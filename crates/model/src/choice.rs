@@ -37,7 +37,11 @@ pub(crate) struct Place<'a> {
 }
 
 /// Chooses among `endpoints`, which are sorted and belong to `service_port`.
-pub(crate) fn choose(service_port: ServicePort, endpoints: Arc<[Endpoint]>, place: Place<'_>) -> PortForwarding {
+pub(crate) fn choose(
+    service_port: ServicePort,
+    endpoints: Arc<[Endpoint]>,
+    place: Place<'_>,
+) -> PortForwarding {
     let uses_cluster = service_port.uses_cluster_endpoints();
     let uses_local = service_port.uses_local_endpoints();
     let topology = if uses_cluster { topology(&endpoints, place) } else { Topology::None };
@@ -58,7 +62,8 @@ pub(crate) fn choose(service_port: ServicePort, endpoints: Arc<[Endpoint]>, plac
     if uses_local {
         local = select(&endpoints, |endpoint| endpoint.is_local && endpoint.conditions.ready);
         if local.is_empty() {
-            local = select(&endpoints, |endpoint| endpoint.is_local && endpoint.conditions.serving_terminating());
+            local =
+                select(&endpoints, |endpoint| endpoint.is_local && endpoint.conditions.serving_terminating());
         }
     }
     let usable = |endpoint: &Endpoint| endpoint.conditions.ready || endpoint.conditions.serving_terminating();
@@ -202,4 +207,3 @@ impl PortForwarding {
         }
     }
 }
-

@@ -17,7 +17,11 @@ pub type ServicePorts = BTreeMap<ServicePortName, ServicePort>;
 ///
 /// Without `allow_external_ips` no external IP is served; the service still counts as externally accessible, as
 /// upstream has it.
-pub fn service_ports(service: &Service, family: IpFamily, allow_external_ips: bool) -> (ServicePorts, Vec<Problem>) {
+pub fn service_ports(
+    service: &Service,
+    family: IpFamily,
+    allow_external_ips: bool,
+) -> (ServicePorts, Vec<Problem>) {
     let mut problems = Vec::new();
     let spec = &service.spec;
     let foreign = service.metadata.labels.contains(label::SERVICE_PROXY_NAME);
@@ -30,7 +34,8 @@ pub fn service_ports(service: &Service, family: IpFamily, allow_external_ips: bo
         return (ServicePorts::new(), problems);
     };
     let external_ips = reader.addresses(spec.external_ips.iter().map(|ip| &**ip));
-    let ingress = service.status.ingress().iter().filter(|i| i.ip_mode.as_deref().is_none_or(|mode| mode == "VIP"));
+    let ingress =
+        service.status.ingress().iter().filter(|i| i.ip_mode.as_deref().is_none_or(|mode| mode == "VIP"));
     let load_balancer_ips = reader.addresses(ingress.map(|i| &*i.ip));
     let source_ranges = reader.source_ranges(spec);
     let external_policy = external_policy(spec);
@@ -38,8 +43,7 @@ pub fn service_ports(service: &Service, family: IpFamily, allow_external_ips: bo
     let key = reader.service;
 
     let ports = spec.ports.iter().map(|port| {
-        let name =
-            ServicePortName { service: key.clone(), port: port.name.clone(), protocol: port.protocol };
+        let name = ServicePortName { service: key.clone(), port: port.name.clone(), protocol: port.protocol };
         let exposed = port.node_port != 0 || !load_balancer_ips.is_empty() || !external_ips.is_empty();
         let service_port = ServicePort {
             cluster_ip,
@@ -115,7 +119,8 @@ impl Reader<'_> {
     /// Empty means everybody: also where one of the ranges is everybody.
     fn source_ranges(&mut self, spec: &ServiceSpec) -> Vec<IpNet> {
         let mut ranges = Vec::new();
-        for text in spec.load_balancer_source_ranges.iter().map(|text| text.trim()).filter(|t| !t.is_empty()) {
+        for text in spec.load_balancer_source_ranges.iter().map(|text| text.trim()).filter(|t| !t.is_empty())
+        {
             match parse_cidr(text) {
                 Some(range) if IpFamily::of_net(&range) != self.family => {}
                 Some(range) if range.prefix_len() == 0 => return Vec::new(),
@@ -140,4 +145,3 @@ impl Reader<'_> {
         Some(spec.health_check_node_port)
     }
 }
-

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use switchyard_api::address::join_host_port;
 use switchyard_api::Name;
+use switchyard_api::address::join_host_port;
 
 /// One backend: an address and port, and what decides whether traffic may go there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,10 +19,10 @@ mod table;
 pub mod testing;
 
 pub use choice::{EndpointUse, Topology};
+pub use derive::{ServicePorts, service_ports};
 pub use endpoint::{Conditions, Endpoint};
 pub use forwarding::{Forwarding, PortForwarding, Verdict};
 pub use problem::Problem;
-pub use derive::{ServicePorts, service_ports};
 pub use service_port::{ServicePort, ServicePortName};
 pub use summary::WithoutLocalEndpoints;
 pub use switchyard_api::{IpFamily, Name, ObjectKey, Protocol, TrafficPolicy};

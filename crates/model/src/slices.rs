@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
-use switchyard_api::{AddressType, EndpointAddress, EndpointSlice, IpFamily, Name, ObjectKey, Protocol, label};
+use switchyard_api::{
+    AddressType, EndpointAddress, EndpointSlice, IpFamily, Name, ObjectKey, Protocol, label,
+};
 
 use crate::{Conditions, Endpoint, Problem, ServicePortName};
 
@@ -70,13 +72,19 @@ pub(crate) fn read(
         if port.port == 0 {
             problems.push(Problem::InvalidEndpointPort { slice: key(), port: (&*port.name).into() });
         } else {
-            ports.push(SlicePort { name: names.intern(&port.name), protocol: port.protocol, port: port.port });
+            ports.push(SlicePort {
+                name: names.intern(&port.name),
+                protocol: port.protocol,
+                port: port.port,
+            });
         }
     }
     let mut endpoints = Vec::with_capacity(slice.endpoints.len());
     for endpoint in &slice.endpoints {
         match &endpoint.address {
-            EndpointAddress::Ip(address) => endpoints.push(read_endpoint(endpoint, *address, own_node, names)),
+            EndpointAddress::Ip(address) => {
+                endpoints.push(read_endpoint(endpoint, *address, own_node, names))
+            }
             EndpointAddress::Other(text) => {
                 problems.push(Problem::InvalidEndpoint { slice: key(), address: text.clone() });
             }
@@ -119,8 +127,11 @@ pub(crate) fn merge(
     let mut merged: BTreeMap<ServicePortName, BTreeMap<(IpAddr, u16), Endpoint>> = BTreeMap::new();
     for slice in slices.values() {
         for port in &slice.ports {
-            let name =
-                ServicePortName { service: service.clone(), port: port.name.clone(), protocol: port.protocol };
+            let name = ServicePortName {
+                service: service.clone(),
+                port: port.name.clone(),
+                protocol: port.protocol,
+            };
             let endpoints = merged.entry(name).or_default();
             for endpoint in &slice.endpoints {
                 let endpoint = Endpoint { port: port.port, ..endpoint.clone() };

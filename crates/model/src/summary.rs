@@ -25,7 +25,8 @@ impl Forwarding {
     pub fn local_ready_endpoint_counts(&self) -> BTreeMap<ObjectKey, usize> {
         let mut addresses: BTreeMap<ObjectKey, BTreeSet<IpAddr>> = BTreeMap::new();
         for (name, port) in &self.ports {
-            let ready = port.endpoints.iter().filter(|endpoint| endpoint.is_local && endpoint.conditions.ready);
+            let ready =
+                port.endpoints.iter().filter(|endpoint| endpoint.is_local && endpoint.conditions.ready);
             let mut ready = ready.map(|endpoint| endpoint.address).peekable();
             if ready.peek().is_some() {
                 addresses.entry(name.service.clone()).or_default().extend(ready);
@@ -39,7 +40,8 @@ impl Forwarding {
         for port in self.ports.values() {
             counts.internal += usize::from(port.internal_verdict() == Verdict::Drop);
             // A Local policy counts only where something can come from outside.
-            let external = port.service_port.externally_accessible && port.external_verdict() == Verdict::Drop;
+            let external =
+                port.service_port.externally_accessible && port.external_verdict() == Verdict::Drop;
             counts.external += usize::from(external);
         }
         counts

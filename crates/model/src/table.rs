@@ -302,7 +302,8 @@ impl FamilyTable {
         let port_changes = self.port_changes();
         let (endpoint_changes, udp_endpoints_changed) = self.merge_endpoints();
 
-        let mut dirty: BTreeSet<ServicePortName> = port_changes.iter().map(|change| change.name().clone()).collect();
+        let mut dirty: BTreeSet<ServicePortName> =
+            port_changes.iter().map(|change| change.name().clone()).collect();
         dirty.extend(endpoint_changes.iter().map(|change| change.name.clone()));
         if topology_changed {
             dirty.extend(self.forwarding.ports.keys().cloned());
@@ -345,8 +346,10 @@ impl FamilyTable {
         let mut changes = Vec::new();
         let mut udp = false;
         for service in std::mem::take(&mut self.dirty_endpoints) {
-            let mut merged = self.slices.get(&service).map(|slices| slices::merge(&service, slices)).unwrap_or_default();
-            let known: Vec<ServicePortName> = of_service(&self.endpoints, &service).map(|(n, _)| n.clone()).collect();
+            let mut merged =
+                self.slices.get(&service).map(|slices| slices::merge(&service, slices)).unwrap_or_default();
+            let known: Vec<ServicePortName> =
+                of_service(&self.endpoints, &service).map(|(n, _)| n.clone()).collect();
             for name in &known {
                 merged.entry(name.clone()).or_default();
             }
