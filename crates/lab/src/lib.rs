@@ -5,6 +5,8 @@
 //! of it. The host is left untouched: links, addresses, routes and settings all live in the scene's namespaces.
 
 pub mod backend;
+pub mod demo;
+pub mod greeter;
 pub mod scene;
 pub mod topology;
 pub mod traffic;
