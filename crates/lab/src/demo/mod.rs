@@ -1,6 +1,6 @@
 //! The demo: three nodes on this machine, a Service between their pods, and what the proxy makes of it.
 //!
-//! [`story`] is what is told; here is the stage it is told on.
+//! The module `story` is what is told; here is the stage it is told on.
 
 mod story;
 
@@ -89,7 +89,7 @@ impl Stage {
         }
         let scene = Scene::build(NAME, topology())?;
         start_greeters(&scene)?;
-        let mut stage = Stage { proxies: Vec::new(), scene: scene, folder };
+        let mut stage = Stage { proxies: Vec::new(), scene, folder };
         stage.start_proxies(binary)?;
         Ok(stage)
     }
