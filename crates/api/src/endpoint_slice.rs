@@ -14,6 +14,7 @@ use crate::{Metadata, Name, Protocol};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointSlice {
+    #[serde(deserialize_with = "null_as_default")]
     pub metadata: Metadata,
     #[serde(deserialize_with = "null_as_default")]
     pub address_type: AddressType,
@@ -118,6 +119,7 @@ pub struct Hints {
 fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Name>, D::Error> {
     #[derive(Deserialize)]
     struct Named {
+        #[serde(default = "unnamed", deserialize_with = "null_as_unnamed")]
         name: Name,
     }
     let named = Option::<Vec<Named>>::deserialize(deserializer)?.unwrap_or_default();

@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Labels {
                 let mut labels = Labels::default();
                 while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
                     if label::KEPT.contains(&key.as_ref()) {
-                        labels.insert(&key, map.next_value()?);
+                        labels.insert(&key, map.next_value::<Option<Name>>()?.unwrap_or_default());
                     } else {
                         map.next_value::<IgnoredAny>()?;
                     }
@@ -103,9 +103,13 @@ impl<'de> Deserialize<'de> for Labels {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
+    #[serde(deserialize_with = "null_as_default")]
     pub namespace: Name,
+    #[serde(deserialize_with = "null_as_default")]
     pub name: Name,
+    #[serde(deserialize_with = "null_as_default")]
     pub uid: Box<str>,
+    #[serde(deserialize_with = "null_as_default")]
     pub resource_version: Box<str>,
     /// Present, whatever its value, once somebody asked for the object to be deleted.
     #[serde(deserialize_with = "is_present")]

@@ -11,6 +11,7 @@ use crate::{IpFamily, Metadata, Name, label};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Node {
+    #[serde(deserialize_with = "null_as_default")]
     pub metadata: Metadata,
     #[serde(deserialize_with = "null_as_default")]
     pub spec: NodeSpec,
@@ -30,6 +31,7 @@ pub struct NodeSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Taint {
+    #[serde(deserialize_with = "null_as_default")]
     pub key: Box<str>,
 }
 
@@ -43,8 +45,9 @@ pub struct NodeStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct NodeAddress {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "null_as_default")]
     pub address_type: Box<str>,
+    #[serde(deserialize_with = "null_as_default")]
     pub address: Box<str>,
 }
 

@@ -68,6 +68,7 @@ pub enum TrafficPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Service {
+    #[serde(deserialize_with = "null_as_default")]
     pub metadata: Metadata,
     #[serde(deserialize_with = "null_as_default")]
     pub spec: ServiceSpec,

@@ -8,6 +8,7 @@ use crate::metadata::null_as_default;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct ServiceCidr {
+    #[serde(deserialize_with = "null_as_default")]
     pub metadata: Metadata,
     #[serde(deserialize_with = "null_as_default")]
     pub spec: ServiceCidrSpec,

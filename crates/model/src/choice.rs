@@ -143,6 +143,8 @@ pub enum EndpointUse {
     Ready,
     /// It is going away, but nothing ready is left.
     LastResort,
+    /// It is going away, but nothing else on this node is ready, and the policy is Local.
+    LocalLastResort,
     /// On this node: it takes what a Local policy keeps here, while hints send the rest elsewhere.
     LocalOnly,
     NotReady,
@@ -158,7 +160,17 @@ pub enum EndpointUse {
 
 impl EndpointUse {
     pub fn is_used(self) -> bool {
-        matches!(self, EndpointUse::Ready | EndpointUse::LastResort | EndpointUse::LocalOnly)
+        match self {
+            EndpointUse::Ready
+            | EndpointUse::LastResort
+            | EndpointUse::LocalLastResort
+            | EndpointUse::LocalOnly => true,
+            EndpointUse::NotReady
+            | EndpointUse::Terminating
+            | EndpointUse::OtherZone
+            | EndpointUse::OtherNode
+            | EndpointUse::NotLocal => false,
+        }
     }
 }
 
@@ -167,6 +179,7 @@ impl fmt::Display for EndpointUse {
         f.write_str(match self {
             EndpointUse::Ready => "ready",
             EndpointUse::LastResort => "terminating, but nothing ready is left",
+            EndpointUse::LocalLastResort => "terminating, but nothing ready is left on this node",
             EndpointUse::LocalOnly => "ready, for traffic that must stay on this node",
             EndpointUse::NotReady => "not ready",
             EndpointUse::Terminating => "terminating",
@@ -184,26 +197,35 @@ impl PortForwarding {
     /// If `index` is not one of `endpoints`.
     pub fn explain(&self, index: usize) -> EndpointUse {
         let endpoint = &self.endpoints[index];
-        let within = |list: &[u32]| list.iter().any(|&chosen| chosen as usize == index);
         let ready = endpoint.conditions.ready;
+        let uses_cluster = self.service_port.uses_cluster_endpoints();
+        // The lists are sorted, since they are in the order of the endpoints.
+        let within = |list: &[u32]| list.binary_search_by_key(&index, |&chosen| chosen as usize).is_ok();
         if within(&self.cluster) {
             return if ready { EndpointUse::Ready } else { EndpointUse::LastResort };
         }
         if within(&self.local) {
-            return match (ready, self.service_port.uses_cluster_endpoints()) {
-                (false, _) => EndpointUse::LastResort,
+            return match (ready, uses_cluster) {
+                (false, _) => EndpointUse::LocalLastResort,
                 (true, false) => EndpointUse::Ready,
                 (true, true) => EndpointUse::LocalOnly,
             };
         }
-        if !ready {
-            let answers = endpoint.conditions.serving_terminating();
-            return if answers { EndpointUse::Terminating } else { EndpointUse::NotReady };
+        let usable = ready || endpoint.conditions.serving_terminating();
+        if !usable {
+            return EndpointUse::NotReady;
+        }
+        if !uses_cluster && !endpoint.is_local {
+            return EndpointUse::NotLocal;
         }
         match self.topology {
+            _ if !ready => EndpointUse::Terminating,
             Topology::SameNode => EndpointUse::OtherNode,
             Topology::SameZone => EndpointUse::OtherZone,
             Topology::None => EndpointUse::NotLocal,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,11 +119,12 @@ impl Reader<'_> {
     /// Empty means everybody: also where one of the ranges is everybody.
     fn source_ranges(&mut self, spec: &ServiceSpec) -> Vec<IpNet> {
         let mut ranges = Vec::new();
+        let mut everybody = false;
         for text in spec.load_balancer_source_ranges.iter().map(|text| text.trim()).filter(|t| !t.is_empty())
         {
             match parse_cidr(text) {
                 Some(range) if IpFamily::of_net(&range) != self.family => {}
-                Some(range) if range.prefix_len() == 0 => return Vec::new(),
+                Some(range) if range.prefix_len() == 0 => everybody = true,
                 Some(range) => ranges.push(range),
                 None => {
                     let (service, cidr) = (self.service.clone(), text.into());
@@ -131,7 +132,7 @@ impl Reader<'_> {
                 }
             }
         }
-        ranges
+        if everybody { Vec::new() } else { ranges }
     }
 
     fn health_check_node_port(&mut self, spec: &ServiceSpec, policy: TrafficPolicy) -> Option<u16> {
@@ -145,3 +146,6 @@ impl Reader<'_> {
         Some(spec.health_check_node_port)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,18 +6,24 @@
 //!
 //! This crate does no I/O, reads no clock and writes no log: what is worth telling is returned as a value.
 
+mod changes;
 mod choice;
 mod derive;
 mod endpoint;
+mod family;
 mod forwarding;
 mod problem;
+#[cfg(test)]
+mod properties;
 mod service_port;
+mod site;
 mod slices;
 mod summary;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use changes::{Commit, EndpointChange, Noticed, PortChange};
 pub use choice::{EndpointUse, Topology};
 pub use derive::{ServicePorts, service_ports};
 pub use endpoint::{Conditions, Endpoint};
@@ -26,4 +32,4 @@ pub use problem::Problem;
 pub use service_port::{ServicePort, ServicePortName};
 pub use summary::WithoutLocalEndpoints;
 pub use switchyard_api::{IpFamily, Name, ObjectKey, Protocol, TrafficPolicy};
-pub use table::{Commit, EndpointChange, Noticed, PortChange, ServiceTable, TableOptions};
+pub use table::{ServiceTable, TableOptions};

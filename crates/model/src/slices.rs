@@ -1,19 +1,21 @@
 //! EndpointSlices, held compactly, and the endpoints that follow from them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use switchyard_api::{
     AddressType, EndpointAddress, EndpointSlice, IpFamily, Name, ObjectKey, Protocol, label,
 };
 
+use crate::site::{Site, Sites};
 use crate::{Conditions, Endpoint, Problem, ServicePortName};
 
 /// What is kept of a slice: its ports, and its endpoints once, however many ports they have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slice {
     ports: Box<[SlicePort]>,
-    endpoints: Box<[Endpoint]>,
+    endpoints: Box<[SliceEndpoint]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,22 +25,12 @@ struct SlicePort {
     port: u16,
 }
 
-/// Node and zone names, each held once: thousands of endpoints share a few of them.
-#[derive(Debug, Default)]
-pub(crate) struct Names(HashSet<Name>);
-
-impl Names {
-    fn intern(&mut self, name: &Name) -> Name {
-        if let Some(known) = self.0.get(name) {
-            return known.clone();
-        }
-        self.0.insert(name.clone());
-        name.clone()
-    }
-
-    fn intern_all(&mut self, names: &[Name]) -> Box<[Name]> {
-        names.iter().map(|name| self.intern(name)).collect()
-    }
+/// Kept small: a large cluster has 100,000 of these on every node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SliceEndpoint {
+    address: IpAddr,
+    conditions: Conditions,
+    site: Arc<Site>,
 }
 
 /// Where a slice belongs: its family and its service. `None` for one that no proxy forwards to.
@@ -59,11 +51,11 @@ pub(crate) fn owner(slice: &EndpointSlice) -> Result<Option<(IpFamily, ObjectKey
     }
 }
 
-/// Reads a slice for the node `own_node`; endpoints and ports that cannot be used are left out and reported.
+/// Reads a slice of `family`; endpoints and ports that cannot be used are left out and reported.
 pub(crate) fn read(
     slice: &EndpointSlice,
-    own_node: &str,
-    names: &mut Names,
+    family: IpFamily,
+    sites: &mut Sites,
     problems: &mut Vec<Problem>,
 ) -> Slice {
     let key = || slice.metadata.key();
@@ -72,80 +64,95 @@ pub(crate) fn read(
         if port.port == 0 {
             problems.push(Problem::InvalidEndpointPort { slice: key(), port: (&*port.name).into() });
         } else {
-            ports.push(SlicePort {
-                name: names.intern(&port.name),
-                protocol: port.protocol,
-                port: port.port,
-            });
+            ports.push(SlicePort { name: port.name.clone(), protocol: port.protocol, port: port.port });
         }
     }
     let mut endpoints = Vec::with_capacity(slice.endpoints.len());
     for endpoint in &slice.endpoints {
-        match &endpoint.address {
+        // An address of the other family, as a manifest may have it, would make the kernel refuse every rule with it.
+        let address = match &endpoint.address {
+            EndpointAddress::Ip(address) if IpFamily::of(*address) == family => *address,
             EndpointAddress::Ip(address) => {
-                endpoints.push(read_endpoint(endpoint, *address, own_node, names))
+                let address = address.to_string().into();
+                problems.push(Problem::InvalidEndpoint { slice: key(), address });
+                continue;
             }
             EndpointAddress::Other(text) => {
                 problems.push(Problem::InvalidEndpoint { slice: key(), address: text.clone() });
+                continue;
             }
-        }
+        };
+        let conditions = Conditions {
+            ready: endpoint.ready(),
+            serving: endpoint.serving(),
+            terminating: endpoint.terminating(),
+        };
+        endpoints.push(SliceEndpoint { address, conditions, site: sites.share(site(endpoint)) });
     }
     Slice { ports: ports.into(), endpoints: endpoints.into() }
 }
 
-/// The port is filled in when slices are merged, since an endpoint has it from its slice.
-fn read_endpoint(
-    endpoint: &switchyard_api::Endpoint,
-    address: IpAddr,
-    own_node: &str,
-    names: &mut Names,
-) -> Endpoint {
+fn site(endpoint: &switchyard_api::Endpoint) -> Site {
     let hints = endpoint.hints.as_deref();
-    Endpoint {
-        address,
-        port: 0,
-        conditions: Conditions {
-            ready: endpoint.ready(),
-            serving: endpoint.serving(),
-            terminating: endpoint.terminating(),
-        },
-        is_local: endpoint.node_name.as_deref() == Some(own_node),
-        node: endpoint.node_name.as_ref().map(|name| names.intern(name)),
-        zone_hints: hints.map_or_else(Box::default, |hints| names.intern_all(&hints.for_zones)),
-        node_hints: hints.map_or_else(Box::default, |hints| names.intern_all(&hints.for_nodes)),
+    Site {
+        node: endpoint.node_name.clone(),
+        zone_hints: hints.map_or_else(Box::default, |hints| hints.for_zones.as_slice().into()),
+        node_hints: hints.map_or_else(Box::default, |hints| hints.for_nodes.as_slice().into()),
     }
 }
 
-/// The endpoints of every port of one service, from all of its slices, each list sorted.
+impl SliceEndpoint {
+    fn at_port(&self, port: u16, own_node: &str) -> Endpoint {
+        Endpoint {
+            address: self.address,
+            port,
+            conditions: self.conditions,
+            is_local: self.site.node.as_deref() == Some(own_node),
+            node: self.site.node.clone(),
+            zone_hints: self.site.zone_hints.clone(),
+            node_hints: self.site.node_hints.clone(),
+        }
+    }
+}
+
+/// The endpoints of every port of one service, as the node `own_node` sees them, from all of its slices by name. Each
+/// list is sorted.
 ///
-/// One endpoint may be in several slices while it moves between them. A copy that is not terminating beats one that is;
-/// among equals the slice whose name sorts last wins, so that the outcome does not hang on the order of arrival.
+/// One endpoint may be in several slices while it moves between them. A copy replaces an earlier one unless it is
+/// terminating, so that any copy that stays beats those that go. Slices are taken in the order of their names, not of
+/// their arrival: the same objects always give the same endpoints.
 pub(crate) fn merge(
     service: &ObjectKey,
     slices: &BTreeMap<Name, Slice>,
+    own_node: &str,
 ) -> BTreeMap<ServicePortName, Vec<Endpoint>> {
-    let mut merged: BTreeMap<ServicePortName, BTreeMap<(IpAddr, u16), Endpoint>> = BTreeMap::new();
+    let mut merged: BTreeMap<ServicePortName, BTreeMap<(IpAddr, u16), &SliceEndpoint>> = BTreeMap::new();
     for slice in slices.values() {
         for port in &slice.ports {
-            let name = ServicePortName {
-                service: service.clone(),
-                port: port.name.clone(),
-                protocol: port.protocol,
-            };
+            let (service, name) = (service.clone(), port.name.clone());
+            let name = ServicePortName { service, port: name, protocol: port.protocol };
             let endpoints = merged.entry(name).or_default();
             for endpoint in &slice.endpoints {
-                let endpoint = Endpoint { port: port.port, ..endpoint.clone() };
-                let key = (endpoint.address, endpoint.port);
+                let key = (endpoint.address, port.port);
                 if !endpoint.conditions.terminating || !endpoints.contains_key(&key) {
                     endpoints.insert(key, endpoint);
                 }
             }
         }
     }
-    merged.into_iter().map(|(name, endpoints)| (name, sorted(endpoints.into_values().collect()))).collect()
+    let sorted = |endpoints: BTreeMap<(IpAddr, u16), &SliceEndpoint>| {
+        let endpoints = endpoints.into_iter();
+        let mut endpoints: Vec<Endpoint> =
+            endpoints.map(|((_, port), endpoint)| endpoint.at_port(port, own_node)).collect();
+        endpoints.sort_by_cached_key(Endpoint::to_string);
+        endpoints
+    };
+    merged
+        .into_iter()
+        .map(|(name, endpoints)| (name, sorted(endpoints)))
+        .filter(|(_, endpoints)| !endpoints.is_empty())
+        .collect()
 }
 
-fn sorted(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-    endpoints.sort_by_cached_key(Endpoint::to_string);
-    endpoints
-}
+#[cfg(test)]
+mod tests;
