@@ -5,6 +5,7 @@ mod config_watch;
 mod conntrack_settings;
 mod families;
 mod kernel_settings;
+mod privileges;
 mod servers;
 mod start;
 
@@ -25,6 +26,8 @@ pub enum RunError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error(transparent)]
+    Unprivileged(#[from] privileges::Unprivileged),
     #[error(transparent)]
     Cleanup(#[from] cleanup::CleanupError),
     #[error(transparent)]
@@ -70,6 +73,7 @@ fn run(parsed: &Parsed) -> Result<(), RunError> {
         klog_info!("Wrote configuration", file = path.display().to_string());
         return Ok(());
     }
+    privileges::check()?;
     if config.actions.cleanup {
         return Ok(cleanup::cleanup()?);
     }
