@@ -58,6 +58,15 @@ impl Case {
         Ok(cases)
     }
 
+    /// One recorded case.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn named(name: &str) -> Result<Case> {
+        let case = Case::all()?.into_iter().find(|case| case.name == name);
+        case.with_context(|| format!("no case {name} is recorded"))
+    }
+
     /// The proxy's flags: those every case was recorded with, then the case's own.
     ///
     /// # Errors

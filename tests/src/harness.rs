@@ -3,6 +3,9 @@
 use anyhow::Result;
 use libtest_mimic::{Failed, Trial};
 
+/// What a test does.
+pub type Test = fn() -> Result<()>;
+
 /// A test of that name. Without root it is reported as ignored, never as passed.
 pub fn trial(name: String, test: impl FnOnce() -> Result<()> + Send + 'static) -> Trial {
     // The alternate form of an anyhow error has its causes too.
