@@ -7,6 +7,8 @@ mod story;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self as unix, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -36,6 +38,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub enum DemoError {
     #[error("{0}; the demo makes network namespaces and needs root: run it with sudo")]
     Scene(#[from] SceneError),
+    #[error("a demo is running already; end that one first (its namespaces: ip netns | grep {NAME}-)")]
+    RunningAlready,
     #[error("{doing}: {source}")]
     Io { doing: String, source: io::Error },
     #[error("the proxy on {node} is not ready after {} s; its log is {}", START_LIMIT.as_secs(), log.display())]
@@ -49,6 +53,23 @@ pub struct Stage {
     proxies: Vec<Running>,
     scene: Scene,
     folder: Folder,
+    _claim: Claim,
+}
+
+/// The right to run the one demo of this machine: a name that the kernel gives to one socket at a time, and takes back
+/// however its process ends.
+#[derive(Debug)]
+struct Claim(#[expect(dead_code, reason = "it is held, not used")] UnixListener);
+
+impl Claim {
+    fn new() -> Result<Claim, DemoError> {
+        let name = unix::SocketAddr::from_abstract_name(format!("switchyard-{NAME}"));
+        match name.and_then(|name| UnixListener::bind_addr(&name)) {
+            Ok(socket) => Ok(Claim(socket)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(DemoError::RunningAlready),
+            Err(source) => Err(DemoError::Io { doing: "claiming the demo's name".to_owned(), source }),
+        }
+    }
 }
 
 /// A child process that ends with its owner.
@@ -77,6 +98,7 @@ impl Stage {
     /// Builds the nodes and pods, and starts `binary` as the proxy of each node. What an earlier demo left behind when
     /// it was killed is removed first.
     pub fn build(binary: &Path) -> Result<Stage, DemoError> {
+        let claim = Claim::new()?;
         let prefix = format!("{NAME}-");
         scene::sweep(&prefix)?;
         let folder = Folder(std::env::temp_dir().join(format!("switchyard-{NAME}")));
@@ -89,7 +111,7 @@ impl Stage {
         }
         let scene = Scene::build(NAME, topology())?;
         start_greeters(&scene)?;
-        let mut stage = Stage { proxies: Vec::new(), scene, folder };
+        let mut stage = Stage { proxies: Vec::new(), scene, folder, _claim: claim };
         stage.start_proxies(binary)?;
         Ok(stage)
     }
