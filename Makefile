@@ -25,7 +25,7 @@ lint:
 
 ## Times and memory at 5,000 services of 10 endpoints; see "Figures" in the README.
 bench: build
-	$(CARGO) run --locked --release --package switchyard-tests --bin bench -- $(BINARY)
+	$(CARGO) run --locked --release --package switchyard-tests --bin bench
 
 setup:
 	@scripts/install-dependencies

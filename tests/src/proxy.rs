@@ -209,13 +209,16 @@ pub fn binary() -> Result<OsString> {
     if let Some(path) = std::env::var_os("SWITCHYARD_BIN") {
         return Ok(path);
     }
-    let test = std::env::current_exe()?;
-    // Tests are built into the folder `deps` beside the programs.
-    let path = test.ancestors().nth(2).map(|profile| profile.join("switchyard")).unwrap_or_default();
-    if path.exists() {
-        return Ok(path.into());
-    }
-    Err(anyhow!("{} does not exist: run `cargo build -p switchyard-cli` first", path.display()))
+    let own = std::env::current_exe()?;
+    // A program stands beside it, a test in the folder `deps` beside the programs.
+    let candidates = own.ancestors().skip(1).take(2).map(|folder| folder.join("switchyard"));
+    let found = candidates.into_iter().find(|path| path.exists());
+    found.map(PathBuf::into_os_string).ok_or_else(|| {
+        anyhow!(
+            "there is no program switchyard near {}: run `cargo build -p switchyard-cli` first",
+            own.display()
+        )
+    })
 }
 
 fn has_synced(metrics: &str) -> bool {
