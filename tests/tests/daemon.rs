@@ -6,18 +6,19 @@ use std::os::unix::fs::symlink;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use libtest_mimic::Arguments;
 use serde_json::{Value, json};
 use switchyard_tests::case::{Case, Family};
 use switchyard_tests::harness::{Test, trial};
 use switchyard_tests::http;
 use switchyard_tests::kernel::check_untouched;
-use switchyard_tests::objects::{cluster_ip_service, put, remove, service, slice};
+use switchyard_tests::objects::{cluster_ip_service, http_slice, put, remove, service, slice};
 use switchyard_tests::proxy::{Proxy, binary};
 use switchyard_tests::stage::{NODE, Stage};
 use switchyard_tests::variant::Variant;
 use switchyard_tests::wait::eventually;
+use switchyard_tests::watch_server::WatchServer;
 
 /// The default port of the health server.
 const HEALTH: u16 = 10256;
@@ -29,7 +30,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 fn main() -> Result<ExitCode> {
     let mut args = Arguments::from_args();
     args.test_threads = args.test_threads.or(Some(4));
-    let tests: [(&str, Test); 11] = [
+    let tests: [(&str, Test); 12] = [
         ("the_pages_of_both_servers_answer", the_pages_of_both_servers_answer),
         ("the_log_has_the_lines_that_operators_look_for", the_log_has_the_lines_that_operators_look_for),
         ("a_taken_health_port_is_tried_again", a_taken_port_is_tried_again),
@@ -40,6 +41,7 @@ fn main() -> Result<ExitCode> {
         ("a_changed_configuration_file_ends_the_process", a_changed_configuration_file_ends_the_process),
         ("a_configuration_file_and_flags_give_the_same_rules", a_file_and_flags_give_the_same_rules),
         ("a_health_check_node_port_counts_local_endpoints", a_health_check_node_port_counts_local_endpoints),
+        ("rules_are_printed_from_an_api_server_as_from_files", rules_from_an_api_server),
         ("verbosity_can_be_changed_while_it_runs", verbosity_can_be_changed_while_it_runs),
     ];
     let trials = tests.map(|(name, test)| trial(name.to_owned(), test));
@@ -136,6 +138,11 @@ fn init_only_prepares_the_node_and_writes_no_rule() -> Result<()> {
     ensure!(log.contains("System initialized and --init-only specified"), "{log}");
     let value = stage.scene.run(NODE, || fs::read_to_string(setting))??;
     ensure!(value.trim() == "1", "node ports do not answer on 127.0.0.1: route_localnet is {value}");
+    // Nobody listens on port 1.
+    let refused = job(&stage, &["rules", "--node", NODE, "--master", "http://127.0.0.1:1"]);
+    let Err(error) = refused else { bail!("it printed rules of a server that is not there") };
+    ensure!(error.to_string().ends_with("(os error 111)\n"), "{error}");
+    ensure!(error.to_string().contains("Error: cannot reach the API server at 127.0.0.1:1"), "{error}");
     check_untouched(&stage)
 }
 
@@ -168,6 +175,11 @@ fn a_written_configuration_is_read_back_the_same() -> Result<()> {
     let text = fs::read_to_string(&written)?;
     ensure!(text.contains("syncPeriod: 17s"), "the flag is not in the file:\n{text}");
     ensure!(text == fs::read_to_string(&again)?, "it is read back otherwise:\n{text}");
+    // Nobody listens on port 1.
+    let refused = job(&stage, &["rules", "--node", NODE, "--master", "http://127.0.0.1:1"]);
+    let Err(error) = refused else { bail!("it printed rules of a server that is not there") };
+    ensure!(error.to_string().ends_with("(os error 111)\n"), "{error}");
+    ensure!(error.to_string().contains("Error: cannot reach the API server at 127.0.0.1:1"), "{error}");
     check_untouched(&stage)
 }
 
@@ -283,4 +295,33 @@ fn verbosity_can_be_changed_while_it_runs() -> Result<()> {
         Ok(())
     });
     proxy.explain(logged)
+}
+
+fn rules_from_an_api_server() -> Result<()> {
+    let stage = stage("rules")?;
+    let objects = [
+        ("services", cluster_ip_service("web", "10.96.1.1")),
+        ("endpointslices", http_slice("web", &["10.244.1.2", "10.244.2.2"])),
+    ];
+    let api = stage.scene.run(NODE, WatchServer::start)??;
+    for (kind, object) in objects {
+        put(&stage.manifests(), &object)?;
+        api.add(kind, [object]);
+    }
+    let (folder, url) = (stage.manifests().display().to_string(), api.url());
+    for command in [&["rules", "--family", "ipv4"][..], &["services", "-o", "json"]] {
+        let of = |source: [&str; 2]| job(&stage, &[command, &["--node", NODE], &source].concat());
+        let (from_files, from_api) = (of(["--manifests", &folder])?, of(["--master", &url])?);
+        ensure!(from_files.contains("10.244.2.2"), "{command:?} prints {from_files}");
+        ensure!(
+            from_files == from_api,
+            "{command:?} prints from files\n{from_files}\nfrom the API\n{from_api}"
+        );
+    }
+    // Nobody listens on port 1.
+    let refused = job(&stage, &["rules", "--node", NODE, "--master", "http://127.0.0.1:1"]);
+    let Err(error) = refused else { bail!("it printed rules of a server that is not there") };
+    ensure!(error.to_string().ends_with("(os error 111)\n"), "{error}");
+    ensure!(error.to_string().contains("Error: cannot reach the API server at 127.0.0.1:1"), "{error}");
+    check_untouched(&stage)
 }

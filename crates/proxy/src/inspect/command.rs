@@ -134,6 +134,8 @@ impl Asked {
         let looking = async {
             let (sender, updates) = mpsc::channel(CHANNEL_CAPACITY);
             let mut source = Source::open(&self.config, &self.node, sender, None).await.map_err(failure)?;
+            source.check().await.map_err(failure)?;
+            source.watch_node();
             source.watch_services();
             let seen = tokio::time::timeout(PATIENCE, collect(&self.config, &self.node, updates)).await;
             drop(source);

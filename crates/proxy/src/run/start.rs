@@ -94,6 +94,7 @@ async fn serve(config: &Configuration, parsed: &Parsed) -> Result<(), StartError
 
     let (sender, mut updates) = mpsc::channel(CHANNEL_CAPACITY);
     let mut source = Source::open(config, &node, sender, Some(metrics.clone())).await?;
+    source.watch_node();
     let events = source.event_recorder();
     let waited = source.wait_for_node(&mut updates, &node, config).await?;
     let facts = node_facts(config, waited.node.as_ref());

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::api::{ApiSource, ApiSourceSettings};
 use super::manifests::{ManifestSource, ManifestSourceError};
 use super::{Kind, NodeWait, NodeWaitError, NodeWaitLimits, Update, wait_for_node};
-use crate::client::{ApiClient, ClientError, ClientSettings, user_agent};
+use crate::client::{ApiClient, ClientError, ClientSettings, RequestError, user_agent};
 use crate::config::{Configuration, DetectLocalMode};
 use crate::events::EventRecorder;
 use crate::flags::KUBERNETES_VERSION;
@@ -32,7 +32,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Opens `--manifests` where it is given, an API server otherwise, and follows the node.
+    /// Opens `--manifests` where it is given, and follows it; an API server otherwise, of which nothing is asked yet.
     pub async fn open(
         config: &Configuration,
         node: &str,
@@ -52,9 +52,25 @@ impl Source {
             user_agent: user_agent(KUBERNETES_VERSION),
         };
         let client = ApiClient::new(settings, metrics).await?;
-        let mut source = ApiSource::new(client.clone(), node, ApiSourceSettings::default(), updates);
-        source.watch(Kind::Node);
+        let source = ApiSource::new(client.clone(), node, ApiSourceSettings::default(), updates);
         Ok(Source::Api { client, source })
+    }
+
+    /// Whether the API server answers and knows who asks, for those who would rather give up than wait.
+    pub async fn check(&self) -> Result<(), RequestError> {
+        let Source::Api { client, .. } = self else { return Ok(()) };
+        match client.get("/version").await {
+            // That a server keeps its version to itself says nothing of the rest.
+            Err(RequestError::Status { code, .. }) if code != 401 => Ok(()),
+            answer => answer.map(drop),
+        }
+    }
+
+    /// Follows this node's object: first, since the rest of the start depends on it.
+    pub fn watch_node(&mut self) {
+        if let Source::Api { source, .. } = self {
+            source.watch(Kind::Node);
+        }
     }
 
     /// Follows everything else. Files are followed as a whole from the beginning.
