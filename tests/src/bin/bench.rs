@@ -21,7 +21,16 @@ use switchyard_tests::variant::Variant;
 use switchyard_tests::wait::eventually_every;
 use switchyard_tests::watch_server::WatchServer;
 
-const USAGE: &str = "Usage: bench [--services N] [--endpoints N] [--changes N] [--variant nf_tables|legacy]";
+const USAGE: &str =
+    "Usage: bench [--services N] [--endpoints N] [--changes N] [--runs N] [--variant nf_tables|legacy|both]";
+
+/// Printed above the figures, so that nobody has to guess what they are of.
+const MEANING: &str = "\
+process start to synced: from exec until /metrics tells of a sync of both families, looked at every 20 ms
+first full write: the proxy's own sync_full_proxy_rules_duration of IPv4; then every service is found in iptables-save
+one change: another address for one endpoint of one service, from the moment the watch sends it until the proxy
+  counts its partial sync, looked at every 2 ms; after each one the address is found in iptables-save, not timed
+memory: VmRSS, RssAnon and VmHWM of the proxy; CPU: its own and that of its children, user and system";
 
 /// Far more than anything here takes.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -29,6 +38,7 @@ const LIMIT: Duration = Duration::from_secs(300);
 const INTERVAL: Duration = Duration::from_millis(2);
 
 const FULL_SUM: &str = "kubeproxy_sync_full_proxy_rules_duration_seconds_sum{ip_family=\"IPv4\"}";
+const FULL_COUNT: &str = "kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"}";
 const PARTIAL_COUNT: &str = "kubeproxy_sync_partial_proxy_rules_duration_seconds_count";
 
 /// What to measure.
@@ -37,6 +47,7 @@ struct Plan {
     services: u16,
     endpoints: u16,
     changes: usize,
+    runs: usize,
     variants: Vec<Variant>,
 }
 
@@ -52,81 +63,103 @@ fn main() -> ExitCode {
     match plan(&arguments).and_then(|plan| run(&plan)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("{error:#}");
+            eprintln!("bench: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn plan(arguments: &[String]) -> Result<Plan> {
-    let mut plan = Plan { services: 5_000, endpoints: 10, changes: 20, variants: Variant::BOTH.into() };
+    let mut plan =
+        Plan { services: 5_000, endpoints: 10, changes: 20, runs: 1, variants: Variant::BOTH.into() };
     for pair in arguments.chunks(2) {
         let [flag, value] = pair else { bail!("{USAGE}") };
         match flag.as_str() {
             "--services" => plan.services = value.parse().context(USAGE)?,
             "--endpoints" => plan.endpoints = value.parse().context(USAGE)?,
             "--changes" => plan.changes = value.parse().context(USAGE)?,
-            "--variant" => plan.variants.retain(|variant| variant.name() == value),
+            "--runs" => plan.runs = value.parse().context(USAGE)?,
+            "--variant" => plan.variants.retain(|variant| value == "both" || variant.name() == value),
             _ => bail!("{USAGE}"),
         }
     }
     ensure!((1..=20_000).contains(&plan.services) && (2..=200).contains(&plan.endpoints), "{USAGE}");
+    ensure!(plan.changes > 0 && plan.runs > 0 && !plan.variants.is_empty(), "{USAGE}");
     Ok(plan)
 }
 
 fn run(plan: &Plan) -> Result<()> {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let cpus = std::thread::available_parallelism()?;
-    let iptables = String::from_utf8(Command::new("iptables").arg("--version").output()?.stdout)?;
     let version = String::from_utf8(Command::new(binary()?).arg("version").output()?.stdout)?;
-    println!("{}, Linux {}, {cpus} CPUs, {}", version.trim(), kernel.trim(), iptables.trim());
-    println!("{} services of {} endpoints each\n", plan.services, plan.endpoints);
+    println!("{}, Linux {}, {cpus} CPUs, {}", version.trim(), kernel.trim(), cpu_model()?);
+    println!("{} services of {} endpoints each\n\n{MEANING}\n", plan.services, plan.endpoints);
     for variant in &plan.variants {
-        measure(plan, *variant)?;
+        for number in 1..=plan.runs {
+            measure(plan, *variant, number)?;
+        }
     }
-    idle()
+    idle(plan)
 }
 
-fn measure(plan: &Plan, variant: Variant) -> Result<()> {
+/// The processor's name, which not every architecture tells.
+fn cpu_model() -> Result<String> {
+    let all = fs::read_to_string("/proc/cpuinfo")?;
+    let model = all.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Ok(model.map_or("a nameless processor", |(_, name)| name).to_owned())
+}
+
+fn measure(plan: &Plan, variant: Variant, number: usize) -> Result<()> {
     let budget = match variant {
         Variant::NfTables => Budget { first_write: 6.0, one_change: 0.15 },
         Variant::Legacy => Budget { first_write: 2.2, one_change: 1.0 },
     };
-    println!("iptables, {}", variant.name());
     let stage = Stage::alone(&format!("bench-{}", variant.name()), variant)?;
+    let iptables = stage.run_program("iptables", &["--version"], "")?;
+    println!("{}, run {number} of {}", iptables.trim(), plan.runs);
     let api = serve(plan, &stage)?;
-    let (mut proxy, start) = start(&stage, &api)?;
-    let found = dispatched(&stage.save(Family::Ipv4)?).len();
-    ensure!(found == usize::from(plan.services), "the kernel has {found} services");
-    let usage = Usage::of(proxy.id())?;
-    report("process start to synced", seconds(start), None);
-    report("first full write", sample(&proxy, FULL_SUM)?, Some(budget.first_write));
-    report("CPU until then, iptables-restore included", usage.cpu_seconds, None);
-    let changes = changes(plan, &api, &proxy)?;
-    report(
-        "one change, from the API to the kernel: median",
-        percentile(&changes, 50),
-        Some(budget.one_change),
-    );
-    report("  p99", percentile(&changes, 99), None);
-    let usage = Usage::of(proxy.id())?;
-    report_memory("resident after the changes", usage.resident_kib, Some(50));
-    report_memory("  peak", usage.peak_kib, Some(70));
+    let mut proxy = first_start(plan, &stage, &api, budget.first_write)?;
+    report_changes(&changes(plan, &api, &stage, &proxy)?, budget.one_change);
+    report_memory(&proxy, "after the changes", Some(50), Some(70))?;
     proxy.end(Signal::SIGKILL)?;
-    let (proxy, start) = self::start(&stage, &api)?;
-    report("process start to synced, over the rules of before", seconds(start), None);
+    let (proxy, start) = start(&stage, &api)?;
+    check_kernel(plan, &stage)?;
+    report("restart over the rules of before, start to synced", start.as_secs_f64(), None);
     drop(proxy);
     println!();
     Ok(())
 }
 
+/// The proxy on a node whose kernel is empty.
+fn first_start<'a>(plan: &Plan, stage: &'a Stage, api: &WatchServer, budget: f64) -> Result<Proxy<'a>> {
+    let (proxy, start) = start(stage, api)?;
+    let usage = Usage::of(proxy.id())?;
+    // The sum is the time of one write only if there was but one.
+    let writes = sample(&proxy, FULL_COUNT)?;
+    ensure!(writes == 1.0, "the proxy has written everything {writes} times, not once");
+    check_kernel(plan, stage)?;
+    report("process start to synced", start.as_secs_f64(), None);
+    report("first full write", sample(&proxy, FULL_SUM)?, Some(budget));
+    report("CPU until synced, children included", usage.cpu_seconds, None);
+    report_memory(&proxy, "after start", Some(50), Some(70))?;
+    Ok(proxy)
+}
+
 /// An idle proxy with one service.
-fn idle() -> Result<()> {
+fn idle(plan: &Plan) -> Result<()> {
     let stage = Stage::alone("bench-idle", Variant::NfTables)?;
-    let api = serve(&Plan { services: 1, endpoints: 1, changes: 0, variants: Vec::new() }, &stage)?;
+    let one = Plan { services: 1, endpoints: 1, ..plan.clone() };
+    let api = serve(&one, &stage)?;
     let (proxy, _) = start(&stage, &api)?;
-    println!("idle, one service");
-    report_memory("resident", Usage::of(proxy.id())?.resident_kib, Some(12));
+    check_kernel(&one, &stage)?;
+    println!("idle, one service of one endpoint");
+    report_memory(&proxy, "after start", Some(12), None)
+}
+
+/// Every service is to be in the kernel.
+fn check_kernel(plan: &Plan, stage: &Stage) -> Result<()> {
+    let found = dispatched(&stage.save(Family::Ipv4)?).len();
+    ensure!(found == usize::from(plan.services), "the kernel has {found} of {} services", plan.services);
     Ok(())
 }
 
@@ -145,13 +178,21 @@ fn serve(plan: &Plan, stage: &Stage) -> Result<WatchServer> {
 
 /// The slice of a service, whose last endpoint depends on the `change`.
 fn slice(plan: &Plan, number: u16, change: usize) -> Value {
-    let [high, low] = number.to_be_bytes();
-    let last = plan.endpoints - 1;
-    let addresses: Vec<String> = (0..plan.endpoints)
-        .map(|host| if host == last { host + (change % 2) as u16 } else { host })
-        .map(|host| format!("10.{}.{high}.{low}", 10 + host))
+    let addresses: Vec<String> = (1..plan.endpoints)
+        .map(|host| address(number, host - 1))
+        .chain([last_address(plan, number, change)])
         .collect();
     http_slice(&format!("service-{number}"), &addresses.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The one address that a change replaces, by another that no endpoint has.
+fn last_address(plan: &Plan, number: u16, change: usize) -> String {
+    address(number, plan.endpoints - 1 + u16::from(change % 2 == 1))
+}
+
+fn address(number: u16, host: u16) -> String {
+    let [high, low] = number.to_be_bytes();
+    format!("10.{}.{high}.{low}", 10 + host)
 }
 
 fn start<'a>(stage: &'a Stage, api: &WatchServer) -> Result<(Proxy<'a>, Duration)> {
@@ -175,8 +216,8 @@ fn start<'a>(stage: &'a Stage, api: &WatchServer) -> Result<(Proxy<'a>, Duration
     Ok((proxy, took))
 }
 
-/// The time of each change, from the moment the API tells of it until the sync that it causes has ended.
-fn changes(plan: &Plan, api: &WatchServer, proxy: &Proxy<'_>) -> Result<Vec<f64>> {
+/// The seconds of each change, from the moment the API tells of it until the sync that it causes has ended.
+fn changes(plan: &Plan, api: &WatchServer, stage: &Stage, proxy: &Proxy<'_>) -> Result<Vec<f64>> {
     let one = |change: usize| {
         let before = proxy.metric(PARTIAL_COUNT)?;
         let begun = Instant::now();
@@ -185,9 +226,19 @@ fn changes(plan: &Plan, api: &WatchServer, proxy: &Proxy<'_>) -> Result<Vec<f64>
             ensure!(proxy.metric(PARTIAL_COUNT)? > before, "no change was synced");
             Ok(())
         }))?;
-        Ok(begun.elapsed().as_secs_f64())
+        let took = begun.elapsed().as_secs_f64();
+        check_change(plan, stage, change)?;
+        Ok(took)
     };
     (1..=plan.changes).map(one).collect()
+}
+
+/// The address that came with a change is to be in the kernel, the one before it no longer.
+fn check_change(plan: &Plan, stage: &Stage, change: usize) -> Result<()> {
+    let rules = stage.save(Family::Ipv4)?;
+    let has = |change| rules.contains(&format!("--to-destination {}:8080\n", last_address(plan, 0, change)));
+    ensure!(has(change) && !has(change - 1), "change {change} was counted, but is not in the kernel");
+    Ok(())
 }
 
 /// The value of one series of the proxy's metrics.
@@ -204,21 +255,39 @@ fn percentile(values: &[f64], percent: usize) -> f64 {
     sorted.get(index).copied().unwrap_or_default()
 }
 
-fn seconds(duration: Duration) -> f64 {
-    duration.as_secs_f64()
+fn report_changes(seconds: &[f64], budget: f64) {
+    report("one change, from the API to the kernel: median", percentile(seconds, 50), Some(budget));
+    report("  p99", percentile(seconds, 99), None);
+    report("  max", percentile(seconds, 100), None);
 }
 
-fn report(what: &str, seconds: f64, budget: Option<f64>) {
-    let against = budget.map(|most| format!("   (at most {most:.2} s: {})", verdict(seconds <= most)));
+fn report(what: &str, seconds: f64, most: Option<f64>) {
+    let against = most.map(|most| format!("    at most {most:.2} s: {}", verdict(seconds <= most)));
     println!("  {what:<52}{seconds:>8.3} s{}", against.unwrap_or_default());
 }
 
-fn report_memory(what: &str, kib: u64, budget_mb: Option<u64>) {
-    let megabytes = kib * 1024 / 1_000_000;
-    let against = budget_mb.map(|most| format!("   (at most {most} MB: {})", verdict(megabytes <= most)));
-    println!("  {what:<52}{megabytes:>8} MB{}", against.unwrap_or_default());
+fn report_memory(proxy: &Proxy<'_>, when: &str, resident: Option<u64>, peak: Option<u64>) -> Result<()> {
+    let usage = Usage::of(proxy.id())?;
+    report_size(&format!("memory {when}: resident"), usage.resident_kib, resident);
+    report_size("  of it anonymous", anonymous_kib(proxy.id())?, None);
+    report_size("  peak", usage.peak_kib, peak);
+    Ok(())
+}
+
+fn report_size(what: &str, kib: u64, most: Option<u64>) {
+    // The budgets count in megabytes of a million bytes.
+    let megabytes = kib as f64 * 1024.0 / 1e6;
+    let against = most.map(|most| format!("   at most {most} MB: {}", verdict(megabytes <= most as f64)));
+    println!("  {what:<52}{megabytes:>8.1} MB{}", against.unwrap_or_default());
+}
+
+/// The resident memory that is the process's alone: not the program's file nor libraries.
+fn anonymous_kib(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("reading the proxy's status")?;
+    let value = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next());
+    value.context("the kernel does not tell RssAnon")?.parse().context("reading RssAnon")
 }
 
 fn verdict(kept: bool) -> &'static str {
-    if kept { "kept" } else { "missed" }
+    if kept { "ok" } else { "over" }
 }
