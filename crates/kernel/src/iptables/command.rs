@@ -282,14 +282,16 @@ fn rule_command<'a>(verb: &'a str, table: Table, chain: &'a str, rule: &'a [Stri
     command
 }
 
-/// Adds the lines of the input that iptables-restore means when it says `line N failed`.
+/// Adds the lines of the input that iptables-restore means by `line N failed` or `Error occurred at line: N`.
 fn with_failed_lines(output: &str, input: &str) -> String {
     const CONTEXT: usize = 3;
-    let number = output.split("line ").nth(1).and_then(|rest| {
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+    let number = |after: &str| {
+        let after = after.strip_prefix(':').unwrap_or(after).trim_start();
+        let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse::<usize>().ok()
-    });
-    let Some(number) = number.filter(|n| (1..=input.lines().count()).contains(n)) else {
+    };
+    let mut numbers = output.split("line").skip(1).filter_map(number);
+    let Some(number) = numbers.find(|n| (1..=input.lines().count()).contains(n)) else {
         return output.to_owned();
     };
     let first = number.saturating_sub(CONTEXT + 1);
@@ -308,6 +310,8 @@ mod tests {
         let shown = with_failed_lines("iptables-restore: line 5 failed", &input);
         assert!(shown.contains("     2: rule 2\n"), "{shown}");
         assert!(shown.ends_with("     8: rule 8"), "{shown}");
+        let shown = with_failed_lines("unknown option\nError occurred at line: 5\nTry ...", &input);
+        assert!(shown.contains("     5: rule 5\n"), "{shown}");
         assert_eq!(with_failed_lines("line 99 failed", &input), "line 99 failed");
         assert_eq!(with_failed_lines("no such chain", &input), "no such chain");
     }
