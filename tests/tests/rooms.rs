@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-const TABLE: [(&str, &[&str]); 7] = [
+const TABLE: [(&str, &[&str]); 8] = [
     ("api", &[]),
     ("model", &["api"]),
     ("plan", &["model"]),
     ("kernel", &["plan"]),
     ("proxy", &["api", "model", "plan", "kernel"]),
+    ("server", &[]),
     ("lab", &["kernel"]),
-    ("cli", &["api", "model", "plan", "kernel", "proxy", "lab"]),
+    ("cli", &["api", "model", "plan", "kernel", "proxy", "server", "lab"]),
 ];
 
 /// Crates whose meaning must not hang on time, files or the network.
