@@ -4,6 +4,7 @@
 //! transaction. [`store::Cache`] holds everything in memory and is what lists and watches are answered from.
 
 pub mod allocation;
+pub mod controllers;
 pub mod field;
 pub mod handlers;
 pub mod metadata;
