@@ -3,6 +3,7 @@
 //! The tests themselves are in `tests/`. They need root, iptables, and a kernel with network namespaces;
 //! whatever they make lives in namespaces of their own.
 
+pub mod api_server;
 pub mod case;
 pub mod cluster;
 pub mod dump;

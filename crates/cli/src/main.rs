@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use switchyard_proxy::flags::Exit;
+use switchyard_proxy::logging;
 
 const USAGE: &str = "\
 Kubernetes service networking that explains itself.
@@ -15,6 +16,7 @@ Usage: switchyard COMMAND [FLAGS]
 
 Commands:
   proxy      run the node proxy; takes kube-proxy's flags (a link named kube-proxy does the same)
+  apiserver  run the embedded API server; takes kube-apiserver's flags
   services   print what every service address does on a node
   rules      print the rules that the proxy would write, without root and without writing them
   demo       build three nodes on this machine and make a service work between them
@@ -35,6 +37,9 @@ fn main() -> ExitCode {
     };
     match command.as_str() {
         "proxy" => switchyard_proxy::run::main("switchyard proxy", rest),
+        "apiserver" => switchyard_server::run::main("switchyard apiserver", rest, |verbosity| {
+            logging::install(logging::Options { verbosity: verbosity.into(), ..Default::default() });
+        }),
         "services" => finish(switchyard_proxy::inspect::services(rest)),
         "rules" => finish(switchyard_proxy::inspect::rules(rest)),
         "demo" => demo::run(rest),
