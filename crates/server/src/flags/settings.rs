@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::ServeFlags;
 use crate::allocation::ClusterSettings;
+use crate::store::EtcdSettings;
 
 /// Why the flags cannot be followed. Each says the way out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -48,13 +49,7 @@ pub struct Settings {
 pub enum StoreSettings {
     /// A file in the data directory.
     Embedded,
-    Etcd {
-        urls: Vec<String>,
-        authority: Option<PathBuf>,
-        /// Certificate and key.
-        client: Option<(PathBuf, PathBuf)>,
-        prefix: String,
-    },
+    Etcd(EtcdSettings),
 }
 
 impl Settings {
@@ -223,12 +218,15 @@ fn store(flags: &ServeFlags) -> Result<StoreSettings, FlagError> {
     if let Some(url) = urls.iter().find(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
         return Err(bad("etcd-servers", url, "must be a URL, as in https://127.0.0.1:2379"));
     }
-    Ok(StoreSettings::Etcd {
+    if let Some(url) = urls.iter().find(|url| url.starts_with("https://") && flags.etcd_cafile.is_none()) {
+        return Err(bad("etcd-servers", url, "needs --etcd-cafile, the authority that its certificate is of"));
+    }
+    Ok(StoreSettings::Etcd(EtcdSettings {
         urls,
         authority: flags.etcd_cafile.clone(),
         client,
         prefix: flags.etcd_prefix.clone(),
-    })
+    }))
 }
 
 type Given<'a> = (&'static str, &'a Option<PathBuf>);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::EtcdSettings;
 
 fn check(arguments: &[&str]) -> Result<Settings, String> {
     let arguments = ["switchyard apiserver"].iter().chain(arguments);
@@ -38,7 +39,9 @@ fn flags_are_read_as_upstream_reads_them() {
     assert_eq!(settings.cluster.node_ports, 31000..=31009);
     assert!(!settings.allows_anonymous);
     assert_eq!((settings.event_ttl.as_secs(), settings.verbosity), (5400, 4));
-    let StoreSettings::Etcd { urls, prefix, .. } = settings.store else { panic!("etcd was asked for") };
+    let StoreSettings::Etcd(EtcdSettings { urls, prefix, .. }) = settings.store else {
+        panic!("etcd was asked for")
+    };
     assert_eq!((urls.len(), prefix.as_str()), (2, "/registry"));
     assert!(check(&["--anonymous-auth"]).unwrap().allows_anonymous);
 }

@@ -1,4 +1,4 @@
-//! Takes away objects that are only of interest for a while: events, an hour after their last change.
+//! Takes away objects that are only of interest for a while: events.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,11 +16,10 @@ const BATCH: usize = 100;
 /// How long to wait before following the cache again, once it could not be followed.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs until it is dropped, for all resources that have a time to live.
-pub async fn run(registry: Arc<Registry>, cache: Arc<Cache>) {
+/// Runs until it is dropped, for all resources whose objects live so long after their last change.
+pub async fn run(registry: Arc<Registry>, cache: Arc<Cache>, life: Duration) {
     let mut prefixes: Vec<String> = Vec::new();
-    let expiring = registry.all().filter_map(|resource| {
-        let time_to_live = u64::try_from(resource.time_to_live()?).ok()?;
+    let expiring = registry.all().filter(|resource| resource.expires()).filter_map(|resource| {
         let prefix = resource.key_prefix("");
         // Two views of the same objects are one.
         (!prefixes.contains(&prefix)).then(|| {
@@ -29,7 +28,7 @@ pub async fn run(registry: Arc<Registry>, cache: Arc<Cache>) {
                 cache: cache.clone(),
                 resource: resource.clone(),
                 prefix,
-                life: Duration::from_secs(time_to_live),
+                life,
             }
         })
     });

@@ -258,9 +258,9 @@ pub trait Resource: fmt::Debug + Send + Sync + 'static {
         Vec::new()
     }
 
-    /// How long after its creation an object goes away by itself, in seconds.
-    fn time_to_live(&self) -> Option<i64> {
-        None
+    /// Whether an object is only of interest for a while (`--event-ttl`) after its last change.
+    fn expires(&self) -> bool {
+        false
     }
 
     /// Answers a write to a subresource of its own ([`SubresourceWrite::Own`]): the changed object, if it changes it, and

@@ -33,7 +33,7 @@ use crate::http::{Front, Parts};
 use crate::object::Object;
 use crate::registry::Registry;
 use crate::selectors::Indexer;
-use crate::store::{Cache, CacheSettings, Embedded, Indexed, Key, Store};
+use crate::store::{Cache, CacheSettings, Embedded, Etcd, Indexed, Key, Store};
 
 /// Commits that watches and pages can go back to: a few minutes of a busy cluster.
 const HISTORY: usize = 20_000;
@@ -85,7 +85,7 @@ impl Server {
 
         let mut tasks = JoinSet::new();
         tasks.spawn(bootstrap.clone().run());
-        tasks.spawn(expiry::run(registry, cache.clone()));
+        tasks.spawn(expiry::run(registry, cache.clone(), settings.event_ttl));
         tasks.spawn(compact(cache));
         tasks.spawn(controllers::run(
             client.clone(),
@@ -147,9 +147,7 @@ async fn cache(settings: &Settings) -> Result<Arc<Cache>, RunError> {
             })?;
             Arc::new(Embedded::open(&settings.data_dir)?)
         }
-        StoreSettings::Etcd { .. } => {
-            return Err(RunError::Other("--etcd-servers is not to be had yet".to_owned()));
-        }
+        StoreSettings::Etcd(settings) => Arc::new(Etcd::new(settings)?),
     };
     let settings = CacheSettings { history: HISTORY, watch_buffer: WATCH_BUFFER };
     Ok(Cache::start(store, index, settings).await?)

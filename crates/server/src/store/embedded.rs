@@ -410,28 +410,6 @@ mod tests {
         assert_eq!((feed.revision, feed.entries), (3, vec![entry]));
     }
 
-    #[tokio::test]
-    async fn of_many_who_expect_the_same_one_wins() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Embedded::open(folder.path()).unwrap();
-        let commits = (0..50).map(|_| store.commit(batch("a", Some(None), Some("1"))));
-        let results = futures_util::future::join_all(commits).await;
-        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
-        assert!(results.contains(&Err(CommitError::Unexpected { key: key("a") })));
-    }
-
-    #[tokio::test]
-    async fn a_follower_hears_of_every_commit_in_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Embedded::open(folder.path()).unwrap();
-        let mut feed = store.follow().await.unwrap();
-        futures_util::future::join_all((0..20).map(|n| store.commit(batch(&n.to_string(), None, Some("x")))))
-            .await;
-        for revision in 1..=20 {
-            assert_eq!(feed.commits.recv().await.unwrap().unwrap().revision, revision);
-        }
-    }
-
     #[test]
     fn a_folder_belongs_to_one_server() {
         let folder = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Key(Box<str>);
 
 impl Key {
-    const ROOT: &str = "/registry/";
+    pub(super) const ROOT: &str = "/registry/";
 
     /// The key of an object; `namespace` is empty for those of the whole cluster.
     pub fn object(group: &str, resource: &str, namespace: &str, name: &str) -> Key {

@@ -5,10 +5,13 @@
 
 mod cache;
 mod embedded;
+mod etcd;
 #[cfg(test)]
 pub mod fake;
 mod history;
 mod key;
+#[cfg(test)]
+mod suite;
 
 use std::fmt;
 use std::future::Future;
@@ -22,6 +25,7 @@ pub use cache::{
     Cache, CacheSettings, CachedObject, IndexFn, Indexed, Snapshot, Watch, WatchError, WatchItem,
 };
 pub use embedded::Embedded;
+pub use etcd::{Etcd, EtcdSettings};
 pub use history::Event;
 pub use key::Key;
 

@@ -175,13 +175,15 @@ async fn collections_are_deleted_as_far_as_they_are_selected() {
     assert_eq!(kit.err(Verb::DeleteCollection, "/api/v1/configmaps", Value::Null).await.code.as_u16(), 405);
 }
 
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+
 #[tokio::test(start_paused = true)]
 async fn events_go_an_hour_after_their_last_change() {
     let kit = Kit::new().await;
     let events = "/api/v1/namespaces/default/events";
     let cache = kit.handlers.cache.clone();
     let old = kit.create(events, "before").await;
-    let expiry = tokio::spawn(expiry::run(Arc::new(resources::registry()), cache.clone()));
+    let expiry = tokio::spawn(expiry::run(Arc::new(resources::registry()), cache.clone(), HOUR));
     tokio::time::sleep(std::time::Duration::from_secs(1800)).await;
     kit.ok(Verb::Patch, &format!("{events}/before"), json!({"count": 2})).await;
     kit.create(events, "kept").await;

@@ -314,8 +314,8 @@ impl Resource for CoreEvents {
         &["involvedObject.kind"]
     }
 
-    fn time_to_live(&self) -> Option<i64> {
-        Some(3600)
+    fn expires(&self) -> bool {
+        true
     }
 }
 

@@ -34,8 +34,6 @@ const CORE_NAMES: Names = Names {
 
 const NAMES: Names = Names { group: "events.k8s.io", ..CORE_NAMES };
 
-/// `--event-ttl` of upstream.
-const TIME_TO_LIVE: i64 = 3600;
 
 const COLUMNS: &[Column] = &[
     column("Last Seen", "string", "The time since the event was seen last", 0),
@@ -102,8 +100,8 @@ impl Resource for CoreEvents {
         row(object, now)
     }
 
-    fn time_to_live(&self) -> Option<i64> {
-        Some(TIME_TO_LIVE)
+    fn expires(&self) -> bool {
+        true
     }
 }
 
@@ -172,8 +170,8 @@ impl Resource for Events {
         row(&core_form(object), now)
     }
 
-    fn time_to_live(&self) -> Option<i64> {
-        Some(TIME_TO_LIVE)
+    fn expires(&self) -> bool {
+        true
     }
 }
 
