@@ -139,6 +139,24 @@ impl ApiServer {
         self.kubectl(&["get", "--raw", path])
     }
 
+    /// A client as kube-rs makes it from the kubeconfig.
+    ///
+    /// # Errors
+    /// When the kubeconfig is none.
+    pub async fn client(&self) -> Result<kube::Client> {
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig())?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// When it does not within the limit.
+    pub fn ready(&self, limit: Duration) -> Result<()> {
+        eventually(limit, || self.raw("/readyz")).map(drop)
+    }
+
     fn run(&self, args: &[&str], input: &str) -> Result<Output> {
         let mut kubectl = Command::new("kubectl")
             .args(["--kubeconfig"])

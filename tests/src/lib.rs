@@ -7,6 +7,7 @@ pub mod api_server;
 pub mod case;
 pub mod cluster;
 pub mod dump;
+pub mod etcd;
 pub mod harness;
 pub mod http;
 pub mod kernel;

@@ -219,7 +219,11 @@ fn store(flags: &ServeFlags) -> Result<StoreSettings, FlagError> {
         return Err(bad("etcd-servers", url, "must be a URL, as in https://127.0.0.1:2379"));
     }
     if let Some(url) = urls.iter().find(|url| url.starts_with("https://") && flags.etcd_cafile.is_none()) {
-        return Err(bad("etcd-servers", url, "needs --etcd-cafile, the authority that its certificate is of"));
+        return Err(bad(
+            "etcd-servers",
+            url,
+            "needs --etcd-cafile, the authority that its certificate is of",
+        ));
     }
     Ok(StoreSettings::Etcd(EtcdSettings {
         urls,

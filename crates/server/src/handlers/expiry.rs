@@ -24,12 +24,7 @@ pub async fn run(registry: Arc<Registry>, cache: Arc<Cache>, life: Duration) {
         // Two views of the same objects are one.
         (!prefixes.contains(&prefix)).then(|| {
             prefixes.push(prefix.clone());
-            Expiry {
-                cache: cache.clone(),
-                resource: resource.clone(),
-                prefix,
-                life,
-            }
+            Expiry { cache: cache.clone(), resource: resource.clone(), prefix, life }
         })
     });
     let tasks: Vec<_> = expiring.map(Expiry::run).collect();

@@ -80,7 +80,7 @@ impl Handlers {
                     }
                     return outcome;
                 }
-                Err(CommitError::Store(error)) => return Err(unavailable(error)),
+                Err(CommitError::Store(error)) => return Err(uncertain(error)),
                 Err(CommitError::Unexpected { key }) => {
                     lost += 1;
                     if lost == attempts {
@@ -95,10 +95,17 @@ impl Handlers {
     }
 }
 
-/// Whether a write took place is unknown: the client has to look.
+/// Nothing was done, and the same may be asked again.
 pub(super) fn unavailable(error: StoreError) -> ApiError {
     tracing::error!(%error, "the store does not answer");
     ApiError::unavailable(format!("the store is not available: {error}"))
+}
+
+/// Whether a write took place is unknown, and the client has to look. Not 503: clients take that for "nothing was done", and
+/// send a create again, which then exists already.
+fn uncertain(error: StoreError) -> ApiError {
+    tracing::error!(%error, "the store has not confirmed a write");
+    ApiError::internal(format!("the store has not confirmed the write: {error}"))
 }
 
 /// A batch that writes or removes one object, with what else the descriptor wants done.

@@ -34,7 +34,6 @@ const CORE_NAMES: Names = Names {
 
 const NAMES: Names = Names { group: "events.k8s.io", ..CORE_NAMES };
 
-
 const COLUMNS: &[Column] = &[
     column("Last Seen", "string", "The time since the event was seen last", 0),
     column("Type", "string", "Normal or Warning", 0),
