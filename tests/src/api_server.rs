@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -28,6 +28,15 @@ pub struct ApiServer {
     args: Vec<String>,
     port: u16,
     process: Child,
+    kubectl: PathBuf,
+}
+
+/// The kubectl programs of this machine: its own, and an old one that the set-up puts beside it.
+#[must_use]
+pub fn kubectls() -> Vec<PathBuf> {
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/usr/bin/kubectl");
+    let own = PathBuf::from("kubectl");
+    if old.exists() { vec![own, old] } else { vec![own] }
 }
 
 impl ApiServer {
@@ -41,9 +50,16 @@ impl ApiServer {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let process = spawn(&folder, port, &args)?;
-        let server = ApiServer { folder, args, port, process };
+        let server = ApiServer { folder, args, port, process, kubectl: PathBuf::from("kubectl") };
         server.wait_until_ready()?;
         Ok(server)
+    }
+
+    /// The same server for another kubectl.
+    #[must_use]
+    pub fn with_kubectl(mut self, kubectl: &Path) -> ApiServer {
+        kubectl.clone_into(&mut self.kubectl);
+        self
     }
 
     /// Starts it again on the same folder and port, after it has ended.
@@ -158,7 +174,7 @@ impl ApiServer {
     }
 
     fn run(&self, args: &[&str], input: &str) -> Result<Output> {
-        let mut kubectl = Command::new("kubectl")
+        let mut kubectl = Command::new(&self.kubectl)
             .args(["--kubeconfig"])
             .arg(self.kubeconfig())
             .arg(REQUEST_LIMIT)

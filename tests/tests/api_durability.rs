@@ -25,6 +25,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
 const WRITERS: usize = 4;
+/// Services of one writer at a time: there are 2,768 node ports for all.
+const MOST_KNOWN: usize = 100;
 /// A kill comes after at most so many acknowledged writes.
 const MOST_WRITES: u64 = 80;
 /// Far more than a request takes, even while etcd is away.
@@ -213,16 +215,17 @@ impl Writer {
                 break;
             }
             let existing: Vec<String> = self.known.keys().cloned().collect();
-            let (name, wanted, outcome) = if existing.is_empty() || self.random.once_in(2) {
-                let name = format!("{}{number}", self.prefix);
-                (name.clone(), Some(number), self.create(&name, number).await)
-            } else {
-                let name = self.random.choose(&existing);
-                match self.random.once_in(3) {
-                    true => (name.clone(), None, self.delete(&name).await),
-                    false => (name.clone(), Some(number), self.patch(&name, number).await),
-                }
-            };
+            let (name, wanted, outcome) =
+                if existing.is_empty() || (existing.len() < MOST_KNOWN && self.random.once_in(2)) {
+                    let name = format!("{}{number}", self.prefix);
+                    (name.clone(), Some(number), self.create(&name, number).await)
+                } else {
+                    let name = self.random.choose(&existing);
+                    match self.random.once_in(3) {
+                        true => (name.clone(), None, self.delete(&name).await),
+                        false => (name.clone(), Some(number), self.patch(&name, number).await),
+                    }
+                };
             match outcome {
                 Ok(revision) => {
                     match wanted {

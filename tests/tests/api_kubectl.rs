@@ -1,5 +1,6 @@
-//! What people do with kubectl, against the API server as they start it.
+//! What people do with kubectl, against the API server as they start it: with the kubectl of this machine, and with an old one.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,13 +8,13 @@ use anyhow::{Result, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use switchyard_tests::api_server::ApiServer;
+use switchyard_tests::api_server::{ApiServer, kubectls};
 use switchyard_tests::wait::eventually;
 
 /// Far more than a controller takes.
 const LIMIT: Duration = Duration::from_secs(10);
 
-type Test = fn() -> Result<()>;
+type Test = fn(&Path) -> Result<()>;
 
 fn main() -> Result<ExitCode> {
     let args = Arguments::from_args();
@@ -28,10 +29,16 @@ fn main() -> Result<ExitCode> {
         ("what_was_acknowledged_survives_a_kill", durability),
         ("deletion_cascades_and_waits_for_finalizers", deletion),
     ];
-    let trials = tests.map(|(name, test)| {
-        Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
-    });
-    Ok(libtest_mimic::run(&args, trials.into()).exit_code())
+    let mut trials = Vec::new();
+    for kubectl in kubectls() {
+        let kind = if kubectl.is_absolute() { "old kubectl" } else { "kubectl" };
+        trials.extend(tests.map(|(name, test)| {
+            let kubectl = kubectl.clone();
+            let run = move || test(&kubectl).map_err(|error| Failed::from(format!("{error:#}")));
+            Trial::test(name, run).with_kind(kind)
+        }));
+    }
+    Ok(libtest_mimic::run(&args, trials).exit_code())
 }
 
 fn contains(text: &str, words: &[&str]) -> Result<()> {
@@ -68,8 +75,8 @@ fn add_node(server: &ApiServer, name: &str) -> Result<()> {
     server.kubectl_with(&["create", "-f", "-"], &node.to_string()).map(drop)
 }
 
-fn deployment() -> Result<()> {
-    let server = ApiServer::start(&[])?;
+fn deployment(kubectl: &Path) -> Result<()> {
+    let server = ApiServer::start(&[])?.with_kubectl(kubectl);
     add_node(&server, "node-1")?;
     server.kubectl(&["create", "deployment", "web", "--image=nginx"])?;
     let pods = || -> Result<Vec<String>> {
@@ -120,8 +127,8 @@ fn deployment() -> Result<()> {
     })
 }
 
-fn addresses() -> Result<()> {
-    let server = ApiServer::start(&["--service-cluster-ip-range=10.96.0.0/24"])?;
+fn addresses(kubectl: &Path) -> Result<()> {
+    let server = ApiServer::start(&["--service-cluster-ip-range=10.96.0.0/24"])?.with_kubectl(kubectl);
     contains(&server.kubectl(&["get", "svc", "kubernetes"])?, &["10.96.0.1", "443/TCP"])?;
     let create = |name: &str, spec: Value| server.kubectl_with(&["create", "-f", "-"], &service(name, spec));
     let ports = json!([{"port": 3306}]);
@@ -152,8 +159,8 @@ fn addresses() -> Result<()> {
     create("again", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]})).map(drop)
 }
 
-fn refusals() -> Result<()> {
-    let server = ApiServer::start(&[])?;
+fn refusals(kubectl: &Path) -> Result<()> {
+    let server = ApiServer::start(&[])?.with_kubectl(kubectl);
     let port = json!([{"port": 80}]);
     for (name, spec, words) in [
         ("web", json!({}), "spec.ports: Required value"),
@@ -205,8 +212,8 @@ fn refusals() -> Result<()> {
     )
 }
 
-fn edits() -> Result<()> {
-    let server = ApiServer::start(&[])?;
+fn edits(kubectl: &Path) -> Result<()> {
+    let server = ApiServer::start(&[])?.with_kubectl(kubectl);
     let apply = |spec: Value| server.kubectl_with(&["apply", "-f", "-"], &service("web", spec));
     contains(
         &apply(json!({"ports": [{"name": "a", "port": 80}, {"name": "b", "port": 81}]}))?,
@@ -242,8 +249,8 @@ fn edits() -> Result<()> {
     Ok(())
 }
 
-fn watch() -> Result<()> {
-    let server = ApiServer::start(&[])?;
+fn watch(kubectl: &Path) -> Result<()> {
+    let server = ApiServer::start(&[])?.with_kubectl(kubectl);
     let list: Value = serde_json::from_str(&server.raw("/api/v1/namespaces/default/configmaps")?)?;
     let version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
     server.kubectl(&["create", "configmap", "c", "--from-literal=a=1"])?;
@@ -263,8 +270,8 @@ fn watch() -> Result<()> {
     Ok(())
 }
 
-fn namespaces() -> Result<()> {
-    let server = ApiServer::start(&[])?;
+fn namespaces(kubectl: &Path) -> Result<()> {
+    let server = ApiServer::start(&[])?.with_kubectl(kubectl);
     server.kubectl(&["create", "namespace", "shop"])?;
     server.kubectl(&["create", "configmap", "c", "-n", "shop"])?;
     server.kubectl(&["create", "service", "clusterip", "web", "--tcp=80", "-n", "shop"])?;
@@ -275,8 +282,8 @@ fn namespaces() -> Result<()> {
     Ok(())
 }
 
-fn discovery() -> Result<()> {
-    let server = ApiServer::start(&[])?;
+fn discovery(kubectl: &Path) -> Result<()> {
+    let server = ApiServer::start(&[])?.with_kubectl(kubectl);
     let resources = server.kubectl(&["api-resources"])?;
     contains(
         &resources,
@@ -288,8 +295,8 @@ fn discovery() -> Result<()> {
     contains(&server.raw("/readyz?verbose")?, &["[+]ping ok"]).map(drop)
 }
 
-fn durability() -> Result<()> {
-    let mut server = ApiServer::start(&[])?;
+fn durability(kubectl: &Path) -> Result<()> {
+    let mut server = ApiServer::start(&[])?.with_kubectl(kubectl);
     server.kubectl(&["create", "service", "clusterip", "web", "--tcp=80"])?;
     let before = server.get(&["svc", "web"])?;
     server.end(Signal::SIGKILL)?;
@@ -302,8 +309,8 @@ fn durability() -> Result<()> {
     Ok(())
 }
 
-fn deletion() -> Result<()> {
-    let server = ApiServer::start(&[])?;
+fn deletion(kubectl: &Path) -> Result<()> {
+    let server = ApiServer::start(&[])?.with_kubectl(kubectl);
     server.kubectl(&["create", "configmap", "owner"])?;
     let uid = server.get(&["configmap", "owner"])?["metadata"]["uid"].clone();
     let owned = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "owned", "ownerReferences": [
