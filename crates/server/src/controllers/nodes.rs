@@ -19,6 +19,8 @@ use super::{Cluster, is_out_of_date, pods};
 const LEASES: &str = "kube-node-lease";
 /// A node that has said nothing for this long is taken to be lost.
 const GRACE_SECONDS: i64 = 40;
+/// How long pods may name a node that is not there: it may be about to come.
+const ORPHANED: Duration = Duration::from_secs(40);
 /// How often to look for silence, which no watch tells of.
 const INTERVAL: Duration = Duration::from_secs(5);
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
@@ -37,17 +39,16 @@ struct Controller {
 pub(super) async fn run(client: Client, cluster: Arc<Cluster>, cluster_cidrs: Vec<IpNet>) {
     let queue = Queue::default();
     let own = queue.clone();
-    cluster.nodes.on_change(move |change| {
-        if let Some(node) = change.new {
-            own.add(Key::of(node));
-        }
+    cluster.nodes.on_change(move |change| match (change.new, change.old) {
+        (Some(node), _) => own.add(Key::of(node)),
+        (None, Some(gone)) => own.add_after(Key::of(gone), ORPHANED),
+        (None, None) => {}
     });
     let (nodes, own) = (cluster.nodes.clone(), queue.clone());
     cluster.pods.on_change(move |change| {
         let Some(node) = change.new.and_then(|pod| pod.spec.as_ref()?.node_name.clone()) else { return };
-        // A pod of a node that is gone.
         if nodes.get(&Key::new("", &node)).is_none() {
-            own.add_after(Key::new("", &node), Duration::from_secs(1));
+            own.add_after(Key::new("", &node), ORPHANED);
         }
     });
     let controller = Controller { client, cluster: cluster.clone(), cluster_cidrs };
@@ -84,7 +85,11 @@ impl Controller {
             return self.declare_lost(&node).await;
         }
         self.taint(&node).await?;
-        if !is_ready(&node) { self.mark_pods_not_ready(&node.name_any()).await } else { Ok(()) }
+        // A node that never said anything of itself was written by hand, and so were its pods.
+        match condition(&node, "Ready").is_some_and(|ready| ready.status != "True") {
+            true => self.mark_pods_not_ready(&node.name_any()).await,
+            false => Ok(()),
+        }
     }
 
     /// Since its lease was renewed, or its condition, or it was created.
