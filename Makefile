@@ -26,6 +26,7 @@ lint:
 ## Times and memory at 5,000 services of 10 endpoints; see "Figures" in the README.
 bench: build
 	$(CARGO) run --locked --release --package switchyard-tests --bin bench
+	$(CARGO) run --locked --release --package switchyard-tests --bin bench_api
 
 setup:
 	@scripts/install-dependencies

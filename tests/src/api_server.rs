@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{self, Signal};
@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::proxy::binary;
-use crate::wait::eventually;
+use crate::wait::{eventually, eventually_every};
 
 /// Far more than a start takes on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -45,14 +45,32 @@ impl ApiServer {
     /// # Errors
     /// When it does not get ready; the error holds its log.
     pub fn start(args: &[&str]) -> Result<ApiServer> {
+        let server = ApiServer::spawned(args)?;
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    fn spawned(args: &[&str]) -> Result<ApiServer> {
         let folder = tempfile::tempdir()?;
         // Free now, and nobody else on this machine is told of it; the kernel does not hand it out again at once.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let process = spawn(&folder, port, &args)?;
-        let server = ApiServer { folder, args, port, process, kubectl: PathBuf::from("kubectl") };
-        server.wait_until_ready()?;
-        Ok(server)
+        Ok(ApiServer { folder, args, port, process, kubectl: PathBuf::from("kubectl") })
+    }
+
+    /// Starts a server on an empty folder, and says how long it took until it said that it is ready.
+    ///
+    /// # Errors
+    /// When it does not within the limit.
+    pub fn start_timed(args: &[&str]) -> Result<(ApiServer, Duration)> {
+        let begun = Instant::now();
+        let server = ApiServer::spawned(args)?;
+        eventually_every(Duration::from_millis(1), READY_LIMIT, || {
+            ensure!(server.log().lines().any(|line| line.starts_with("ready")), "it is not ready");
+            Ok(())
+        })?;
+        Ok((server, begun.elapsed()))
     }
 
     /// The same server for another kubectl.

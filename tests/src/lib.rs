@@ -8,6 +8,7 @@ pub mod case;
 pub mod cluster;
 pub mod dump;
 pub mod etcd;
+pub mod figures;
 pub mod harness;
 pub mod http;
 pub mod kernel;

@@ -9,6 +9,8 @@ use anyhow::{Context, Result};
 pub struct Usage {
     /// Resident memory now.
     pub resident_kib: u64,
+    /// What of it is the process's alone: neither the program's file nor libraries.
+    pub anonymous_kib: u64,
     /// The most it has ever been.
     pub peak_kib: u64,
     /// Of the process and of those children it has waited for.
@@ -40,6 +42,7 @@ impl Usage {
         let per_second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)?.unwrap_or(100) as f64;
         Ok(Usage {
             resident_kib: field("VmRSS:")?,
+            anonymous_kib: field("RssAnon:")?,
             peak_kib: field("VmHWM:")?,
             cpu_seconds: ticks / per_second,
         })

@@ -156,7 +156,12 @@ fn addresses(kubectl: &Path) -> Result<()> {
     server.kubectl(&["patch", "svc", "other", "-p", r#"{"spec":{"type":"ClusterIP"}}"#])?;
     let other = server.get(&["svc", "other"])?;
     ensure!(other["spec"]["ports"][0].get("nodePort").is_none(), "{} keeps its node port", other["spec"]);
-    create("again", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]})).map(drop)
+    create("again", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}))?;
+    // An address that a service has is put back when somebody takes it away.
+    let address = server.get(&["svc", "again"])?["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
+    server.kubectl(&["delete", "ipaddress", &address])?;
+    eventually(LIMIT, || server.kubectl(&["get", "ipaddress", &address]))?;
+    eventually(LIMIT, || contains(&server.kubectl(&["get", "events"])?, &["ClusterIPNotAllocated", &address]))
 }
 
 fn refusals(kubectl: &Path) -> Result<()> {

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use switchyard_tests::case::Family;
+use switchyard_tests::figures::{percentile, report, report_memory};
 use switchyard_tests::kernel::dispatched;
 use switchyard_tests::objects::{cluster_ip_service, http_slice};
 use switchyard_tests::process::Usage;
@@ -120,7 +121,7 @@ fn measure(plan: &Plan, variant: Variant, number: usize) -> Result<()> {
     let api = serve(plan, &stage)?;
     let mut proxy = first_start(plan, &stage, &api, budget.first_write)?;
     report_changes(&changes(plan, &api, &stage, &proxy)?, budget.one_change);
-    report_memory(&proxy, "after the changes", Some(50), Some(70))?;
+    report_memory(proxy.id(), "after the changes", Some(50), Some(70))?;
     proxy.end(Signal::SIGKILL)?;
     let (proxy, start) = start(&stage, &api)?;
     check_kernel(plan, &stage)?;
@@ -141,7 +142,7 @@ fn first_start<'a>(plan: &Plan, stage: &'a Stage, api: &WatchServer, budget: f64
     report("process start to synced", start.as_secs_f64(), None);
     report("first full write", sample(&proxy, FULL_SUM)?, Some(budget));
     report("CPU until synced, children included", usage.cpu_seconds, None);
-    report_memory(&proxy, "after start", Some(50), Some(70))?;
+    report_memory(proxy.id(), "after start", Some(50), Some(70))?;
     Ok(proxy)
 }
 
@@ -153,7 +154,7 @@ fn idle(plan: &Plan) -> Result<()> {
     let (proxy, _) = start(&stage, &api)?;
     check_kernel(&one, &stage)?;
     println!("idle, one service of one endpoint");
-    report_memory(&proxy, "after start", Some(12), None)
+    report_memory(proxy.id(), "after start", Some(12), None)
 }
 
 /// Every service is to be in the kernel.
@@ -248,46 +249,8 @@ fn sample(proxy: &Proxy<'_>, series: &str) -> Result<f64> {
     value.with_context(|| format!("the proxy has no metric {series}"))
 }
 
-fn percentile(values: &[f64], percent: usize) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(index).copied().unwrap_or_default()
-}
-
 fn report_changes(seconds: &[f64], budget: f64) {
     report("one change, from the API to the kernel: median", percentile(seconds, 50), Some(budget));
     report("  p99", percentile(seconds, 99), None);
     report("  max", percentile(seconds, 100), None);
-}
-
-fn report(what: &str, seconds: f64, most: Option<f64>) {
-    let against = most.map(|most| format!("    at most {most:.2} s: {}", verdict(seconds <= most)));
-    println!("  {what:<52}{seconds:>8.3} s{}", against.unwrap_or_default());
-}
-
-fn report_memory(proxy: &Proxy<'_>, when: &str, resident: Option<u64>, peak: Option<u64>) -> Result<()> {
-    let usage = Usage::of(proxy.id())?;
-    report_size(&format!("memory {when}: resident"), usage.resident_kib, resident);
-    report_size("  of it anonymous", anonymous_kib(proxy.id())?, None);
-    report_size("  peak", usage.peak_kib, peak);
-    Ok(())
-}
-
-fn report_size(what: &str, kib: u64, most: Option<u64>) {
-    // The budgets count in megabytes of a million bytes.
-    let megabytes = kib as f64 * 1024.0 / 1e6;
-    let against = most.map(|most| format!("   at most {most} MB: {}", verdict(megabytes <= most as f64)));
-    println!("  {what:<52}{megabytes:>8.1} MB{}", against.unwrap_or_default());
-}
-
-/// The resident memory that is the process's alone: not the program's file nor libraries.
-fn anonymous_kib(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).context("reading the proxy's status")?;
-    let value = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.split_whitespace().next());
-    value.context("the kernel does not tell RssAnon")?.parse().context("reading RssAnon")
-}
-
-fn verdict(kept: bool) -> &'static str {
-    if kept { "ok" } else { "over" }
 }

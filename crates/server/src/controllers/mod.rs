@@ -3,6 +3,7 @@
 //!
 //! Each is a pure core, from what is observed to what is to be written, in a thin loop over a [`queue`].
 
+mod addresses;
 mod defaults;
 mod deployment;
 mod endpoints;
@@ -107,6 +108,7 @@ pub async fn run(client: Client, settings: ControllerSettings) {
     tasks.spawn(nodes::run(client.clone(), cluster.clone(), settings.cluster_cidrs));
     tasks.spawn(defaults::run(client.clone(), cluster.clone(), settings.root_ca_pem));
     tasks.spawn(service_cidr::run(client.clone(), cluster.clone()));
+    tasks.spawn(addresses::run(client.clone(), cluster.clone()));
     tasks.spawn(garbage::run(client.clone()));
     cluster.follow(&client, &mut tasks);
     while let Some(ended) = tasks.join_next().await {

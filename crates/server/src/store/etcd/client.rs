@@ -129,6 +129,8 @@ impl Client {
             let target = format!("{}{path}", url.to_string().trim_end_matches('/'));
             let request = Request::post(target)
                 .header(CONTENT_TYPE, "application/json")
+                // Without it a watch on a member that has lost the others goes silent, and tells nobody.
+                .header("Grpc-Metadata-hasleader", "true")
                 .body(Full::new(body.clone()))
                 .map_err(|cause| failed(doing, url, cause.to_string()))?;
             match self.http.request(request).await {
