@@ -1,6 +1,6 @@
 //! Everything in memory: what reads are answered from and watches are fed by.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -334,10 +334,17 @@ impl Cache {
         let changed = feed.entries.iter().filter(|entry| {
             current.objects.get(&entry.key).is_none_or(|known| known.revision != entry.revision)
         });
-        let writes = changed
-            .map(|entry| Write { key: entry.key.clone(), value: Some(entry.value.clone()) })
-            .chain(gone.into_iter().map(|key| Write { key, value: None }));
-        self.take(Committed { revision: feed.revision, writes: writes.collect() });
+        // Each at the revision of its last change, which expectations name; when the others went is not known.
+        let mut commits: BTreeMap<Revision, Vec<Write>> = BTreeMap::new();
+        for entry in changed {
+            let write = Write { key: entry.key.clone(), value: Some(entry.value.clone()) };
+            commits.entry(entry.revision).or_default().push(write);
+        }
+        let last = commits.entry(feed.revision).or_default();
+        last.extend(gone.into_iter().map(|key| Write { key, value: None }));
+        for (revision, writes) in commits {
+            self.take(Committed { revision, writes });
+        }
     }
 }
 

@@ -67,6 +67,31 @@ async fn a_range_goes_on_after_a_key() {
 }
 
 #[tokio::test]
+async fn what_was_missed_is_told_at_the_revisions_of_its_last_changes() {
+    let cache = cache(SETTINGS).await;
+    let first = cache.commit(write("a", Some("1"))).await.unwrap();
+    cache.commit(write("gone", Some("1"))).await.unwrap();
+    let mut watch = cache.watch("/registry/".to_owned(), first + 1).unwrap();
+    let entry = |name: &str, revision: Revision| {
+        let value = write(name, Some("2")).writes.pop().unwrap().value.unwrap();
+        Entry { key: key(name), value, revision }
+    };
+    let (_sender, commits) = tokio::sync::mpsc::channel(1);
+    let entries = vec![entry("a", first + 5), entry("b", first + 3)];
+    cache.catch_up(&Feed { revision: first + 9, entries, commits });
+    let expected = [("b", first + 3), ("a", first + 5), ("gone", first + 9)];
+    for (name, revision) in expected {
+        let WatchItem::Event(event) = watch.next().await.unwrap() else { panic!("no event") };
+        assert_eq!((&event.key, event.revision), (&key(name), revision));
+        // What a later write of the object has to expect.
+        assert!(event.after.as_ref().is_none_or(|object| object.revision == revision), "{event:?}");
+    }
+    let expected = BTreeMap::from([(key("a").to_string(), first + 5), (key("b").to_string(), first + 3)]);
+    assert_eq!(contents(&cache.snapshot()), expected);
+    assert_eq!(cache.snapshot().revision(), first + 9);
+}
+
+#[tokio::test]
 async fn one_key_can_be_watched_alone() {
     let cache = cache(SETTINGS).await;
     let first = cache.commit(write("a", Some("1"))).await.unwrap();
