@@ -4,15 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-const TABLE: [(&str, &[&str]); 8] = [
+const TABLE: [(&str, &[&str]); 9] = [
     ("api", &[]),
     ("model", &["api"]),
     ("plan", &["model"]),
     ("kernel", &["plan"]),
     ("proxy", &["api", "model", "plan", "kernel"]),
     ("server", &[]),
+    ("cni", &["kernel"]),
     ("lab", &["kernel"]),
-    ("cli", &["api", "model", "plan", "kernel", "proxy", "server", "lab"]),
+    ("cli", &["api", "model", "plan", "kernel", "proxy", "server", "cni", "lab"]),
 ];
 
 /// Crates whose meaning must not hang on time, files or the network.

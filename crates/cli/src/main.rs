@@ -22,6 +22,7 @@ Commands:
   demo       build three nodes on this machine and make a service work between them
   version    print the version
 
+A link named switchyard-cni is a CNI plugin, for container runtimes to call.
 Each command explains its flags with --help.
 ";
 
@@ -29,8 +30,10 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args();
     let called_as = arguments.next().unwrap_or_default();
     let arguments: Vec<String> = arguments.collect();
-    if Path::new(&called_as).file_name().is_some_and(|name| name == "kube-proxy") {
-        return switchyard_proxy::run::main("kube-proxy", &arguments);
+    match Path::new(&called_as).file_name().and_then(|name| name.to_str()) {
+        Some("kube-proxy") => return switchyard_proxy::run::main("kube-proxy", &arguments),
+        Some("switchyard-cni") => return cni_plugin(),
+        _ => {}
     }
     let Some((command, rest)) = arguments.split_first() else {
         return finish(Err(usage_error("a command is missing")));
@@ -46,6 +49,16 @@ fn main() -> ExitCode {
         "version" | "--version" => finish(Ok(format!("switchyard {}\n", env!("CARGO_PKG_VERSION")))),
         "help" | "--help" | "-h" => finish(Ok(USAGE.to_owned())),
         other => finish(Err(usage_error(&format!("there is no command {other:?}")))),
+    }
+}
+
+/// The plugin of the container network interface: told what to do by the environment and standard input.
+fn cni_plugin() -> ExitCode {
+    let answer = switchyard_cni::plugin::main(&switchyard_cni::plugin::variables(), &mut io::stdin().lock());
+    match io::stdout().write_all(&answer.stdout).and_then(|()| io::stdout().flush()) {
+        Ok(()) => ExitCode::from(answer.exit_code),
+        // A runtime that did not hear the answer must not take it for a success.
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything here blocks and is called from worker threads. Each facility is a trait cut to what its users do in one
 //! step, with the real thing and a fake beside it, so that everybody else's tests run without root.
 
+pub mod child;
 pub mod conntrack;
 pub mod interfaces;
 pub mod iptables;

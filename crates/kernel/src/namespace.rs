@@ -10,10 +10,15 @@ use std::thread;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{FsType, fstatfs};
 use thiserror::Error;
 
 /// Where names are kept: `ip netns exec NAME` looks here.
 const NAMES: &str = "/run/netns";
+
+/// The file system that namespaces are files of.
+const NSFS: FsType = FsType(0x6e73_6673);
 
 /// A namespace that could not be made, entered, listed or removed.
 #[derive(Debug, Error)]
@@ -81,11 +86,94 @@ impl Namespace {
     }
 }
 
+impl NamespaceError {
+    /// Whether there is nothing at the path.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+
+    /// Whether what is at the path is no namespace.
+    #[must_use]
+    pub fn is_no_namespace(&self) -> bool {
+        self.source.kind() == io::ErrorKind::InvalidInput
+    }
+}
+
 impl Drop for Namespace {
     fn drop(&mut self) {
         if let Err(error) = remove(&self.name) {
             tracing::warn!("{error}");
         }
+    }
+}
+
+/// A network namespace that somebody else keeps, opened by a path (`/run/netns/NAME`, `/proc/PID/ns/net`). Dropping it
+/// changes nothing, but as long as it is held the namespace lives.
+#[derive(Debug)]
+pub struct NamespaceFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl NamespaceFile {
+    /// Opens what is at the path.
+    ///
+    /// # Errors
+    /// When there is nothing, or something that is no namespace.
+    pub fn open(path: &Path) -> Result<NamespaceFile, NamespaceError> {
+        let open = || {
+            let file = File::open(path)?;
+            // What is left of a namespace that was unmounted is an empty plain file, which setns would refuse with
+            // no better word than "invalid argument".
+            if fstatfs(&file)?.filesystem_type() != NSFS {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, "the file is no namespace"));
+            }
+            Ok(NamespaceFile { path: path.to_owned(), file })
+        };
+        open().map_err(|source| failed("opening", &path.display().to_string(), source))
+    }
+
+    /// The calling thread's own.
+    ///
+    /// # Errors
+    /// Without /proc.
+    pub fn here() -> Result<NamespaceFile, NamespaceError> {
+        NamespaceFile::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// The path that it was opened by.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open namespace file, for whoever hands it to the kernel.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Whether both are the same namespace, by whatever paths they were opened.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn is_same_as(&self, other: &NamespaceFile) -> Result<bool, NamespaceError> {
+        let identity = |file: &File| fstat(file).map(|status| (status.st_dev, status.st_ino));
+        let same = || Ok(identity(&self.file)? == identity(&other.file)?);
+        same().map_err(|source| failed("identifying", &self.path.display().to_string(), source))
+    }
+
+    /// Runs `work` on a thread in the namespace and waits for it, as [`Namespace::run`] does.
+    ///
+    /// # Errors
+    /// Without CAP_SYS_ADMIN. A panic of `work` is passed on.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
+        on_own_thread(|| {
+            setns(&self.file, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        })
+        .map_err(|source| failed("entering", &self.path.display().to_string(), source))
     }
 }
 

@@ -10,10 +10,10 @@ use switchyard_plan::IpFamily;
 use switchyard_plan::iptables::{Table, Variant};
 use tracing::debug;
 
-use super::child::communicate;
 use super::lock::{self, XtablesLock};
 use super::version::{Features, Wait};
 use super::{Iptables, IptablesError};
+use crate::child::communicate;
 
 /// Upstream's limit for `-C`, which may have to wait for another program's lock. It serves for every command that
 /// changes a rule: a hung program must not hang the proxy for good.
@@ -207,6 +207,15 @@ impl Iptables for Programs {
         match self.edit(&["-S", chain, "-t", table.as_str()]) {
             Ok(_) => Ok(true),
             Err(IptablesError::Failed { status, .. }) if status.code() == Some(1) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Without listing the table, which other rules may have made large.
+    fn chain_rules(&mut self, table: Table, chain: &str) -> Result<Vec<String>, IptablesError> {
+        match self.edit(&["-S", chain, "-t", table.as_str()]) {
+            Ok(text) => Ok(text.lines().filter(|line| line.starts_with("-A ")).map(str::to_owned).collect()),
+            Err(IptablesError::Failed { status, .. }) if status.code() == Some(1) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }

@@ -4,7 +4,6 @@
 //! [`Iptables`] is cut to what a proxy does in one step; [`command::Programs`] runs the programs and
 //! [`fake::FakeIptables`] holds tables in memory.
 
-mod child;
 pub mod command;
 pub mod fake;
 mod lock;
@@ -13,9 +12,10 @@ mod version;
 use std::io;
 use std::process::ExitStatus;
 
-use switchyard_plan::iptables::{Table, Variant};
 use thiserror::Error;
 
+pub use switchyard_plan::IpFamily;
+pub use switchyard_plan::iptables::{Table, Variant};
 pub use version::Features;
 
 /// iptables exits with this status when it could not take the xtables lock in time.
@@ -55,6 +55,18 @@ pub trait Iptables: Send {
             names.extend(name.map(str::to_owned));
         })?;
         Ok(names)
+    }
+
+    /// The rules of one chain, as lines of `iptables-save` (`-A NAME …`). A chain that does not exist has none.
+    fn chain_rules(&mut self, table: Table, chain: &str) -> Result<Vec<String>, IptablesError> {
+        let prefix = format!("-A {chain} ");
+        let mut rules = Vec::new();
+        self.list(table, &mut |line| {
+            if line.starts_with(&prefix) {
+                rules.push(line.to_owned());
+            }
+        })?;
+        Ok(rules)
     }
 
     /// Applies `iptables-restore` input, leaving chains that it does not name as they are. Each table lands whole or

@@ -2,28 +2,70 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 /// How a child ended, and what it printed on standard error.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) status: ExitStatus,
-    pub(super) stderr: Vec<u8>,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// What a program printed and how it ended.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+/// Runs a program to its end in a process group of its own; `None` if it took longer than `limit`. Then it is ended
+/// with every program that it started, since one of those may be what hangs.
+///
+/// # Errors
+/// When it cannot be started, or the pipes to it fail.
+pub fn run(command: &mut Command, input: &[u8], limit: Duration) -> io::Result<Option<Finished>> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let child = command.spawn()?;
+    let group = i32::try_from(child.id()).ok().map(Pid::from_raw);
+    let mut stdout = Vec::new();
+    let on_limit = || {
+        if let Some(group) = group {
+            // Ended before the child is waited for, while nobody else can have its number.
+            let _ = killpg(group, Signal::SIGKILL);
+        }
+    };
+    let ended = communicate_or(child, input, limit, &mut |bytes| stdout.extend_from_slice(bytes), &on_limit)?;
+    Ok(ended.map(|Ended { status, stderr }| Finished { status, stdout, stderr }))
 }
 
 /// Feeds `input` to the child and hands over what it prints until it closes its outputs; `None` if it took longer than
 /// `limit` and was ended. One poll loop, since a program that prints before it has read everything would otherwise
 /// wait for us as we wait for it. Listings run to many megabytes, so standard output is not collected here.
-pub(super) fn communicate(
+pub(crate) fn communicate(
+    child: Child,
+    input: &[u8],
+    limit: Duration,
+    stdout_seen: &mut dyn FnMut(&[u8]),
+) -> io::Result<Option<Ended>> {
+    communicate_or(child, input, limit, stdout_seen, &|| {})
+}
+
+/// The same, doing something of the caller's before a child that took too long is ended.
+fn communicate_or(
     mut child: Child,
     input: &[u8],
     limit: Duration,
     stdout_seen: &mut dyn FnMut(&[u8]),
+    on_limit: &dyn Fn(),
 ) -> io::Result<Option<Ended>> {
     let mut stderr_seen = Vec::new();
     let deadline = Instant::now() + limit;
@@ -33,6 +75,7 @@ pub(super) fn communicate(
     while stdout.is_open() || stderr.is_open() {
         let remaining = deadline.saturating_duration_since(Instant::now());
         if remaining.is_zero() {
+            on_limit();
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -164,6 +207,19 @@ mod tests {
         let ended = communicate(shell("exec <&-; echo why >&2; exit 3"), &input, LIMIT, &mut |_| {});
         let ended = ended.unwrap().unwrap();
         assert_eq!((ended.status.code(), ended.stderr), (Some(3), b"why\n".to_vec()));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended_with_those_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("id");
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 60 & echo $! > \"$0\"; exit 0"]).arg(&file);
+        assert!(run(&mut command, b"", Duration::from_millis(300)).unwrap().is_none());
+        let id = std::fs::read_to_string(&file).unwrap();
+        // An ended process may stay a zombie until whoever inherited it has looked.
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
     }
 
     #[test]
