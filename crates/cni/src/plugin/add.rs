@@ -18,7 +18,8 @@ pub(super) fn add(settings: &Settings, environment: &Environment) -> Result<AddR
     // The leases come first: whatever is made later is found by them, or by names that follow from the attachment.
     let addresses = Leases::open(&settings.folder())?.take(&settings.ranges, &identity.attachment)?;
     attach(settings, &namespace, &identity, &addresses).map_err(|error| {
-        match del::remove(settings, &identity, None) {
+        // Where iptables cannot be used at all there are no rules yet, and that may be what failed.
+        match del::remove(settings, &identity, None, false) {
             Ok(()) => error,
             Err(left) => {
                 let details = format!("{} and then, undoing what was done: {}", error.details, left.msg);

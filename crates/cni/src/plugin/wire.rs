@@ -78,7 +78,9 @@ pub(super) fn container(
             there.add_onlink_route(inside, to, gateway.addr()).map_err(failed)?;
         }
     }
-    Ok(Chosen { bridge: made(bridge), host_link: look(links, host)?, interface: look(&there, inside)? })
+    // A bridge takes the smallest MTU of its ports.
+    let bridge = look(links, &bridge.name)?;
+    Ok(Chosen { bridge, host_link: look(links, host)?, interface: look(&there, inside)? })
 }
 
 /// Removes the host's end of a pair, and with it the container's. Leaves a link alone that is somebody else's, which
