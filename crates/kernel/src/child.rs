@@ -7,7 +7,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -17,6 +17,15 @@ use nix::unistd::Pid;
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     pub(crate) stderr: Vec<u8>,
+}
+
+/// Lets every program that this process starts from now on hold the file open too. So a lock on it lasts until the last
+/// of them has ended, although whoever took it may have been killed before that.
+///
+/// # Errors
+/// None that an open file would give.
+pub fn share_with_programs(file: &impl AsFd) -> io::Result<()> {
+    Ok(fcntl(file, FcntlArg::F_SETFD(FdFlag::empty())).map(drop)?)
 }
 
 /// What a program printed and how it ended.

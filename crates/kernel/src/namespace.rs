@@ -5,9 +5,11 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::fstat;
@@ -123,7 +125,9 @@ impl NamespaceFile {
     /// When there is nothing, or something that is no namespace.
     pub fn open(path: &Path) -> Result<NamespaceFile, NamespaceError> {
         let open = || {
-            let file = File::open(path)?;
+            // Not to wait where somebody has put a pipe in its place.
+            let options = OFlag::O_NONBLOCK.bits();
+            let file = File::options().read(true).custom_flags(options).open(path)?;
             // What is left of a namespace that was unmounted is an empty plain file, which setns would refuse with
             // no better word than "invalid argument".
             if fstatfs(&file)?.filesystem_type() != NSFS {

@@ -119,7 +119,7 @@ fn line(value: &Value) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn answer(variables: &[(&str, &str)], stdin: &str) -> (Value, u8) {
+    fn answer_to(variables: &[(&str, &str)], stdin: &str) -> (Value, u8) {
         let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let answer = main(&variables, &mut stdin.as_bytes());
         (serde_json::from_slice(&answer.stdout).unwrap_or(Value::Null), answer.exit_code)
@@ -127,11 +127,11 @@ mod tests {
 
     #[test]
     fn version_answers_in_the_version_asked() {
-        let (answer, code) = answer(&[("CNI_COMMAND", "VERSION")], r#"{"cniVersion": "0.4.0"}"#);
+        let (answer, code) = answer_to(&[("CNI_COMMAND", "VERSION")], r#"{"cniVersion": "0.4.0"}"#);
         assert_eq!((answer["cniVersion"].as_str(), code), (Some("0.4.0"), 0));
         assert_eq!(answer["supportedVersions"].as_array().unwrap().len(), SUPPORTED.len());
-        let (answer, _) = super::tests::answer(&[("CNI_COMMAND", "VERSION")], "");
-        assert_eq!(answer["cniVersion"], "1.1.0");
+        let (newest, _) = answer_to(&[("CNI_COMMAND", "VERSION")], "");
+        assert_eq!(newest["cniVersion"], "1.1.0");
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
                 "cni.dev",
             ),
         ] {
-            let (answer, exit_code) = answer(variables, &stdin);
+            let (answer, exit_code) = answer_to(variables, &stdin);
             assert_eq!((answer["code"].as_u64(), exit_code), (Some(u64::from(code)), 1), "{stdin}: {answer}");
             assert!(answer["msg"].as_str().unwrap().contains(part), "{stdin}: {answer}");
         }
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn an_error_is_in_the_version_of_the_configuration() {
-        let (answer, _) = answer(
+        let (answer, _) = answer_to(
             &[("CNI_COMMAND", "ADD"), ("CNI_CONTAINERID", "a"), ("CNI_NETNS", "/x"), ("CNI_IFNAME", "e")],
             r#"{"cniVersion": "0.4.0", "name": "n", "type": "t"}"#,
         );

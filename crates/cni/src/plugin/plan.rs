@@ -1,10 +1,11 @@
 //! What an attachment will look like, once its addresses are known.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::identity::Identity;
+use super::range::Range;
 use super::settings::Settings;
 use crate::types::{AddResult, Interface, Ip, Route};
 
@@ -54,13 +55,13 @@ impl Plan {
             let previous = settings.previous.as_ref();
             previous.is_some_and(|result| result.routes.iter().any(|route| route.dst == everything))
         };
-        let address = |(range, address): (&super::range::Range, &IpAddr)| Address {
+        let address = |(range, address): (&Range, &IpAddr)| Address {
             on_link: range.on_link(*address),
             gateway: settings.gateway.then(|| range.on_link(range.gateway())),
             // An earlier plugin of the chain may have made one; the kernel takes no second.
             default_route: settings.gateway && !has_default_route(everything(*address)),
         };
-        let gateways: Vec<IpAddr> = settings.ranges.iter().map(super::range::Range::gateway).collect();
+        let gateways: Vec<IpAddr> = settings.ranges.iter().map(Range::gateway).collect();
         Plan {
             bridge: settings.bridge.clone(),
             bridge_mac: mac(&gateways),
@@ -107,19 +108,7 @@ impl Plan {
 
 /// The destination of a family's default route.
 pub(super) fn everything(family: IpAddr) -> IpNet {
-    let address: IpAddr =
-        if family.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    address.into_prefix(0)
-}
-
-trait IntoPrefix {
-    fn into_prefix(self, length: u8) -> IpNet;
-}
-
-impl IntoPrefix for IpAddr {
-    fn into_prefix(self, length: u8) -> IpNet {
-        IpNet::new(self, length).unwrap_or_else(|_| self.into())
-    }
+    if family.is_ipv4() { Ipv4Net::default().into() } else { Ipv6Net::default().into() }
 }
 
 /// A locally administered hardware address that follows from the IPv4 address, or else from the end of the IPv6 one. So

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use switchyard_kernel::child;
 use switchyard_kernel::conntrack::{Conntrack, KernelConntrack};
 use switchyard_kernel::iptables::command::Programs;
 use switchyard_kernel::iptables::{IpFamily, Iptables, IptablesError, Table};
@@ -14,7 +15,7 @@ use super::identity::Identity;
 use super::leases::lock;
 use super::plan::Address;
 use super::rules::{self, HOST_PORTS, MASQUERADE, Rule};
-use super::settings::Settings;
+use super::settings::{Mapping, Protocol, Settings};
 use crate::types::{Error, code};
 
 /// All networks' rules are in the same chains, so one lock is for all.
@@ -38,7 +39,9 @@ pub(super) fn install(settings: &Settings, identity: &Identity, addresses: &[Add
         }
         let family = family(address.addr());
         let mut tables = Programs::detect(family).map_err(|error| failed("writing rules", &error))?;
-        let listed = list(&mut tables, true)?;
+        let made = CHAINS.iter().try_for_each(|chain| tables.ensure_chain(Table::Nat, chain).map(drop));
+        made.map_err(|error| failed("writing rules", &error))?;
+        let listed = list(&mut tables)?.unwrap_or_default();
         for mapping in &settings.mappings {
             if let Some(other) = rules::conflict(&listed, mapping, &note) {
                 let (port, protocol) = (mapping.host_port, mapping.protocol.as_str());
@@ -50,21 +53,23 @@ pub(super) fn install(settings: &Settings, identity: &Identity, addresses: &[Add
         }
         let is_own = |line: &String| rules::owner(line, &settings.network) == Some(identity.hash());
         let old: Vec<String> = listed.into_iter().filter(is_own).collect();
-        let write = || {
-            tables.restore(&rules::restore(&old, &wanted))?;
-            for Rule { chain, words } in rules::jumps(family == IpFamily::V4) {
-                tables.ensure_rule(Table::Nat, chain, &words)?;
-            }
-            Ok(())
-        };
-        run(write).map_err(|error| failed("writing rules", &error))?;
+        write(&mut tables, family, &old, &wanted).map_err(|error| failed("writing rules", &error))?;
     }
     forget_flows(settings, addresses);
     Ok(())
 }
 
-fn run(write: impl FnOnce() -> Result<(), IptablesError>) -> Result<(), IptablesError> {
-    write()
+fn write(
+    tables: &mut Programs,
+    family: IpFamily,
+    old: &[String],
+    wanted: &[Rule],
+) -> Result<(), IptablesError> {
+    tables.restore(&rules::restore(old, wanted))?;
+    for Rule { chain, words } in rules::jumps(family) {
+        tables.ensure_rule(Table::Nat, chain, &words)?;
+    }
+    Ok(())
 }
 
 /// Removes the rules of this network that `gone` picks by the attachment's hash; and our chains, once they are empty.
@@ -98,29 +103,33 @@ fn remove_family(
     let mut tables = match Programs::detect(family) {
         Ok(tables) => tables,
         // A host without ip6tables, or without nat for IPv6, has no rules of ours there.
-        Err(error) if needed && settings.ranges.iter().any(|range| is_of(range.gateway(), family)) => {
+        Err(error)
+            if needed && settings.ranges.iter().any(|range| self::family(range.gateway()) == family) =>
+        {
             return Err(failed("removing rules", &error));
         }
         Err(_) => return Ok(()),
     };
-    let listed = list(&mut tables, false)?;
+    let Some(listed) = list(&mut tables)? else { return Ok(()) };
     let is_gone = |line: &&String| rules::owner(line, &settings.network).is_some_and(gone);
     let remove: Vec<String> = listed.iter().filter(is_gone).cloned().collect();
-    let work = || {
-        if !remove.is_empty() {
-            tables.restore(&rules::restore(&remove, &[]))?;
+    let all = remove.len() == listed.len();
+    erase(&mut tables, family, &remove, all).map_err(|error| failed("removing rules", &error))
+}
+
+fn erase(tables: &mut Programs, family: IpFamily, remove: &[String], all: bool) -> Result<(), IptablesError> {
+    if !remove.is_empty() {
+        tables.restore(&rules::restore(remove, &[]))?;
+    }
+    if all {
+        for Rule { chain, words } in rules::jumps(family) {
+            tables.delete_rule(Table::Nat, chain, &words)?;
         }
-        if remove.len() == listed.len() && !remove.is_empty() {
-            for Rule { chain, words } in rules::jumps(family == IpFamily::V4) {
-                tables.delete_rule(Table::Nat, chain, &words)?;
-            }
-            for chain in CHAINS {
-                tables.delete_chain(Table::Nat, chain)?;
-            }
+        for chain in CHAINS {
+            tables.delete_chain(Table::Nat, chain)?;
         }
-        Ok(())
-    };
-    run(work).map_err(|error| failed("removing rules", &error))
+    }
+    Ok(())
 }
 
 /// The rules of an attachment that should be there and are not.
@@ -140,7 +149,7 @@ pub(super) fn missing(
         let family = family(address.addr());
         let tables = Programs::detect(family);
         let mut tables = tables.map_err(|error| failed("checking rules", &error))?;
-        let own = list(&mut tables, false)?;
+        let own = list(&mut tables)?.unwrap_or_default();
         let is_own = |line: &&String| rules::owner(line, &settings.network) == Some(identity.hash());
         let own: Vec<&String> = own.iter().filter(is_own).collect();
         // iptables lists a rule in words and an order of its own; their number and targets tell enough.
@@ -152,9 +161,9 @@ pub(super) fn missing(
                 missing.push(format!("-A {} {}", rule.chain, rule.words.join(" ")));
             }
         }
-        for Rule { chain, words } in rules::jumps(family == IpFamily::V4) {
+        for Rule { chain, words } in rules::jumps(family) {
             let listed = tables.chain_rules(Table::Nat, chain);
-            let listed = listed.map_err(|error| failed("checking rules", &error))?;
+            let listed = listed.map_err(|error| failed("checking rules", &error))?.unwrap_or_default();
             let target = words.last().cloned().unwrap_or_default();
             if !listed.iter().any(|line| line.ends_with(&format!("-j {target}"))) {
                 missing.push(format!("-A {chain} {}", words.join(" ")));
@@ -173,17 +182,14 @@ pub(super) fn usable(settings: &Settings) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is in our chains; makes them first where asked to.
-fn list(tables: &mut Programs, make: bool) -> Result<Vec<String>, Error> {
-    let mut listed = Vec::new();
+/// What is in our chains; none if there is neither.
+fn list(tables: &mut Programs) -> Result<Option<Vec<String>>, Error> {
+    let mut listed: Option<Vec<String>> = None;
     for chain in CHAINS {
-        let mut look = || {
-            if make {
-                tables.ensure_chain(Table::Nat, chain)?;
-            }
-            tables.chain_rules(Table::Nat, chain)
-        };
-        listed.extend(look().map_err(|error| failed("listing rules", &error))?);
+        let rules = tables.chain_rules(Table::Nat, chain);
+        if let Some(rules) = rules.map_err(|error| failed("listing rules", &error))? {
+            listed.get_or_insert_default().extend(rules);
+        }
     }
     Ok(listed)
 }
@@ -191,8 +197,8 @@ fn list(tables: &mut Programs, make: bool) -> Result<Vec<String>, Error> {
 /// UDP flows that came before the port was mapped stay with the host as long as they go on; connection tracking has to
 /// forget them. Where it cannot be asked, they end by themselves in a while.
 fn forget_flows(settings: &Settings, addresses: &[Address]) {
-    let ports: Vec<u16> =
-        settings.mappings.iter().filter(|m| rules::lingers(m)).map(|mapping| mapping.host_port).collect();
+    let is_udp = |mapping: &&Mapping| mapping.protocol == Protocol::Udp;
+    let ports: Vec<u16> = settings.mappings.iter().filter(is_udp).map(|mapping| mapping.host_port).collect();
     if ports.is_empty() {
         return;
     }
@@ -213,15 +219,16 @@ fn forget_flows(settings: &Settings, addresses: &[Address]) {
 fn take_lock(data: &Path) -> Result<fs::File, Error> {
     fs::create_dir_all(data)
         .map_err(|source| Error::new(code::IO, format!("making {}: {source}", data.display())))?;
-    lock(&data.join(LOCK), PATIENCE)
+    let path = data.join(LOCK);
+    let file = lock(&path, PATIENCE)?;
+    // Were we killed, an iptables of ours might go on and write after somebody else has looked.
+    child::share_with_programs(&file)
+        .map_err(|source| Error::new(code::IO, format!("sharing {}: {source}", path.display())))?;
+    Ok(file)
 }
 
 fn family(address: IpAddr) -> IpFamily {
     if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 }
-}
-
-fn is_of(address: IpAddr, wanted: IpFamily) -> bool {
-    family(address) == wanted
 }
 
 fn failed(doing: &str, error: &IptablesError) -> Error {

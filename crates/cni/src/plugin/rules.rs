@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use switchyard_kernel::iptables::IpFamily;
 
 use super::identity::hash_in;
-use super::settings::{Mapping, Protocol};
+use super::settings::Mapping;
 
 /// Translates the ports; reached from PREROUTING and OUTPUT for what goes to an address of the host.
 pub(super) const HOST_PORTS: &str = "SWITCHYARD-HOSTPORT";
@@ -24,8 +25,11 @@ pub(super) struct Rule {
 
 /// The rules that lead into our chains. Connections that the host makes to its own loopback addresses are left alone:
 /// to let those out to a container, the bridge would have to take packets for 127.0.0.0/8 from containers as well.
-pub(super) fn jumps(ipv4: bool) -> Vec<Rule> {
-    let loopback = if ipv4 { "127.0.0.0/8" } else { "::1/128" };
+pub(super) fn jumps(family: IpFamily) -> Vec<Rule> {
+    let loopback = match family {
+        IpFamily::V4 => "127.0.0.0/8",
+        IpFamily::V6 => "::1/128",
+    };
     vec![
         rule("PREROUTING", &format!("-m addrtype --dst-type LOCAL -j {HOST_PORTS}")),
         rule("OUTPUT", &format!("! -d {loopback} -m addrtype --dst-type LOCAL -j {HOST_PORTS}")),
@@ -121,18 +125,13 @@ pub(super) fn conflict<'a>(lines: &'a [String], mapping: &Mapping, note: &str) -
     })
 }
 
-/// Whether a mapping is one that connection tracking remembers although the port was not mapped yet: UDP has no
-/// beginning of a connection that would make it look again.
-pub(super) fn lingers(mapping: &Mapping) -> bool {
-    mapping.protocol == Protocol::Udp
-}
-
 fn rule(chain: &'static str, text: &str) -> Rule {
     Rule { chain, words: text.split(' ').map(str::to_owned).collect() }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::Protocol;
     use super::*;
 
     fn mapping(protocol: Protocol, host_port: u16, on: Option<&str>) -> Mapping {
@@ -192,7 +191,7 @@ mod tests {
             assert_eq!(owner(line, "pods"), Some("0123456789abcdef"));
             assert_eq!(owner(line, "other"), None);
         }
-        let input = restore(&[quoted], &jumps(true)[..1]);
+        let input = restore(&[quoted], &jumps(IpFamily::V4)[..1]);
         assert!(input.starts_with(&format!("*nat\n-D {HOST_PORTS} -p tcp")), "{input}");
         assert!(
             input.ends_with("-A PREROUTING -m addrtype --dst-type LOCAL -j SWITCHYARD-HOSTPORT\nCOMMIT\n")

@@ -28,6 +28,10 @@ pub enum RuntimeError {
     NotInVersion { command: &'static str, version: Version },
     #[error("nothing is known of an ADD of {interface} of container {container} to network {network}")]
     NotAdded { network: String, container: String, interface: String },
+    #[error(
+        "{interface} of container {container} is in network {network} already; delete it from there first"
+    )]
+    AlreadyAdded { network: String, container: String, interface: String },
     #[error("{doing} {}: {source}", path.display())]
     Cache { doing: &'static str, path: PathBuf, source: io::Error },
 }

@@ -78,8 +78,16 @@ impl Runtime {
     /// made is removed again.
     ///
     /// # Errors
-    /// The first plugin's that failed, with its name.
+    /// The first plugin's that failed, with its name; also when it is remembered to have been added.
     pub fn add(&self, network: &NetConfList, container: &Container) -> Result<AddResult, RuntimeError> {
+        if self.cached(&network.name, container)?.is_some() {
+            // To add it again fails with most plugins, and undoing that would take away what works.
+            return Err(RuntimeError::AlreadyAdded {
+                network: network.name.clone(),
+                container: container.id.clone(),
+                interface: container.interface.clone(),
+            });
+        }
         let result = self.add_chain(network, container).and_then(|result| {
             self.cache.store(network, container, &result)?;
             Ok(result)

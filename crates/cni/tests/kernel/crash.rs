@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchyard_kernel::namespace::NamespaceFile;
@@ -17,6 +19,7 @@ pub(crate) const TESTS: Tests = &[
     ("killed_before_the_rules_the_next_add_finds_its_address_again", killed_then_added),
     ("killed_before_the_rules_gc_clears_up", killed_then_collected),
     ("killed_right_after_the_pair_was_made_del_clears_up", killed_then_deleted),
+    ("killed_at_any_moment_everything_can_be_taken_away", killed_anywhere),
     ("del_takes_everything_and_may_come_again", twice),
     ("del_without_a_namespace_takes_everything_too", no_namespace),
     ("del_leaves_what_is_not_the_containers", not_ours),
@@ -115,6 +118,44 @@ fn killed_then_deleted() {
     merge(&mut gc, json!({"cni.dev/valid-attachments": []}));
     call("GC", "", &gc).unwrap();
     assert!(leases().is_empty() && !run("ip -o link show").contains("veth"));
+}
+
+fn killed_anywhere() {
+    let nothing = belongings();
+    let folder = plugin_folder();
+    container("one");
+    let namespace = namespace_path("one");
+    let mut unfinished = 0;
+    // Without anybody in the way ADD takes some 30 ms.
+    for step in 0..40 {
+        let mut plugin = Command::new(folder.join("switchyard-cni"))
+            .envs(variables("ADD", "one", namespace.to_str().unwrap()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        plugin.stdin.take().unwrap().write_all(mapped().to_string().as_bytes()).unwrap();
+        thread::sleep(Duration::from_micros(800 * step));
+        plugin.kill().unwrap();
+        unfinished += usize::from(!plugin.wait().unwrap().success());
+        match step % 3 {
+            0 => delete("one", &mapped()),
+            1 => {
+                let mut gc = mapped();
+                merge(&mut gc, json!({"cni.dev/valid-attachments": []}));
+                call("GC", "", &gc).unwrap();
+            }
+            _ => {
+                call("ADD", "one", &mapped()).unwrap();
+                delete("one", &mapped());
+            }
+        }
+        let mut left = belongings();
+        left.get_mut("links").unwrap().retain(|link| !link.starts_with("cni0"));
+        assert_eq!(left, nothing, "killed after {step} steps");
+        assert!(!run("ip -n one link show").contains("eth0"));
+    }
+    assert!(unfinished > 0, "no ADD was killed in time");
 }
 
 fn twice() {

@@ -104,6 +104,8 @@ fn serves(path: PathBuf, list: &Value) {
     let host = "192.0.2.1:8080".parse().unwrap();
     eventually_connects(|| connect(&outside, host, &first, to), "192.0.2.2".parse().unwrap());
 
+    let again = runtime.add(&network, &mapped).unwrap_err();
+    assert!(matches!(again, RuntimeError::AlreadyAdded { .. }), "{again}");
     // Not of the first: Debian's portmap 1.1.1 looks for IPv4 rules among those of IPv6.
     runtime.check(&network, &subject("second")).unwrap();
     // What is remembered is enough for a runtime that was started since.

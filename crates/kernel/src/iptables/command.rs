@@ -212,10 +212,12 @@ impl Iptables for Programs {
     }
 
     /// Without listing the table, which other rules may have made large.
-    fn chain_rules(&mut self, table: Table, chain: &str) -> Result<Vec<String>, IptablesError> {
+    fn chain_rules(&mut self, table: Table, chain: &str) -> Result<Option<Vec<String>>, IptablesError> {
         match self.edit(&["-S", chain, "-t", table.as_str()]) {
-            Ok(text) => Ok(text.lines().filter(|line| line.starts_with("-A ")).map(str::to_owned).collect()),
-            Err(IptablesError::Failed { status, .. }) if status.code() == Some(1) => Ok(Vec::new()),
+            Ok(text) => {
+                Ok(Some(text.lines().filter(|line| line.starts_with("-A ")).map(str::to_owned).collect()))
+            }
+            Err(IptablesError::Failed { status, .. }) if status.code() == Some(1) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -57,16 +57,17 @@ pub trait Iptables: Send {
         Ok(names)
     }
 
-    /// The rules of one chain, as lines of `iptables-save` (`-A NAME …`). A chain that does not exist has none.
-    fn chain_rules(&mut self, table: Table, chain: &str) -> Result<Vec<String>, IptablesError> {
-        let prefix = format!("-A {chain} ");
-        let mut rules = Vec::new();
+    /// The rules of one chain, as lines of `iptables-save` (`-A NAME …`); none if there is no such chain.
+    fn chain_rules(&mut self, table: Table, chain: &str) -> Result<Option<Vec<String>>, IptablesError> {
+        let (declared, prefix) = (format!(":{chain} "), format!("-A {chain} "));
+        let (mut exists, mut rules) = (false, Vec::new());
         self.list(table, &mut |line| {
+            exists |= line.starts_with(&declared);
             if line.starts_with(&prefix) {
                 rules.push(line.to_owned());
             }
         })?;
-        Ok(rules)
+        Ok(exists.then_some(rules))
     }
 
     /// Applies `iptables-restore` input, leaving chains that it does not name as they are. Each table lands whole or
