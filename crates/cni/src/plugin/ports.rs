@@ -118,6 +118,14 @@ fn remove_family(
 }
 
 fn erase(tables: &mut Programs, family: IpFamily, remove: &[String], all: bool) -> Result<(), IptablesError> {
+    if all {
+        match tables.restore(&rules::restore_without_chains(remove, &rules::jumps(family), &CHAINS)) {
+            Err(error) if error.is_lock_busy() => return Err(error),
+            // All or nothing: a rule that somebody removed already made it fail. Then one by one.
+            Err(_) => {}
+            Ok(()) => return Ok(()),
+        }
+    }
     if !remove.is_empty() {
         tables.restore(&rules::restore(remove, &[]))?;
     }

@@ -97,6 +97,14 @@ pub(super) fn restore(remove: &[String], add: &[Rule]) -> String {
     input
 }
 
+/// Input of iptables-restore: away with these lines, then with what leads into our chains, and with those.
+pub(super) fn restore_without_chains(remove: &[String], jumps: &[Rule], chains: &[&str]) -> String {
+    let jumps = jumps.iter().map(|rule| format!("-A {} {}", rule.chain, rule.words.join(" ")));
+    let remove: Vec<String> = remove.iter().cloned().chain(jumps).collect();
+    let chains: String = chains.iter().map(|chain| format!("-X {chain}\n")).collect();
+    restore(&remove, &[]).replace("COMMIT\n", &format!("{chains}COMMIT\n"))
+}
+
 /// The hash of the attachment that a listed rule belongs to, if it is one of this network.
 pub(super) fn owner<'a>(line: &'a str, network: &str) -> Option<&'a str> {
     let comment = line.split(" --comment ").nth(1)?.split(' ').next()?;
@@ -191,6 +199,8 @@ mod tests {
             assert_eq!(owner(line, "pods"), Some("0123456789abcdef"));
             assert_eq!(owner(line, "other"), None);
         }
+        let all = restore_without_chains(&[], &jumps(IpFamily::V6)[2..], &[MASQUERADE]);
+        assert_eq!(all, "*nat\n-D POSTROUTING -j SWITCHYARD-MASQ\n-X SWITCHYARD-MASQ\nCOMMIT\n");
         let input = restore(&[quoted], &jumps(IpFamily::V4)[..1]);
         assert!(input.starts_with(&format!("*nat\n-D {HOST_PORTS} -p tcp")), "{input}");
         assert!(

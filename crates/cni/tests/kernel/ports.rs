@@ -18,6 +18,7 @@ pub(crate) const TESTS: Tests = &[
     ("a_mapping_to_one_address_is_on_that_alone", one_address),
     ("a_port_is_mapped_to_one_container_only", taken),
     ("rules_of_others_and_of_other_networks_stay", others),
+    ("rules_are_removed_when_some_are_gone_already", flushed),
     ("rules_are_removed_when_everything_else_is_lost", lost),
 ];
 
@@ -123,6 +124,15 @@ fn others() {
     delete("second", &other);
     let rules = run("iptables-save -t nat");
     assert!(!rules.contains("SWITCHYARD") && rules.contains("--dport 9 "), "{rules}");
+}
+
+fn flushed() {
+    add("server", &web());
+    // By somebody who removes what leads to our chains, or empties one.
+    run("iptables -t nat -F PREROUTING");
+    run("ip6tables -t nat -F SWITCHYARD-HOSTPORT");
+    delete("server", &web());
+    assert!(belongings()["rules"].is_empty());
 }
 
 fn lost() {
