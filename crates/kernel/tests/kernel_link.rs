@@ -121,14 +121,14 @@ fn listings_longer_than_one_message_are_complete() {
 #[test]
 fn a_link_moves_to_a_namespace_given_by_its_path() {
     on_a_fresh_host(|| {
-        let _other = Namespace::create("other").unwrap();
+        let (peer, _other) = (Namespace::create("peer").unwrap(), Namespace::create("other").unwrap());
         let other = NamespaceFile::open(Path::new("/run/netns/other")).unwrap();
         let links = Links::open_here().unwrap();
-        links.add_bridge("bridge").unwrap();
-        links.move_to("bridge", other.file().as_fd()).unwrap();
-        assert_eq!(links.find("bridge").unwrap(), None);
-        assert!(Links::open_in(&other).unwrap().find("bridge").unwrap().is_some());
-        assert!(other.run(|| Links::open_here().unwrap().find("bridge").unwrap()).unwrap().is_some());
+        links.add_veth("veth", "eth0", &peer).unwrap();
+        links.move_to("veth", other.file().as_fd()).unwrap();
+        assert_eq!(links.find("veth").unwrap(), None);
+        assert!(Links::open_in(&other).unwrap().find("veth").unwrap().is_some());
+        assert!(other.run(|| Links::open_here().unwrap().find("veth").unwrap()).unwrap().is_some());
     });
 }
 
