@@ -12,8 +12,9 @@ const TABLE: [(&str, &[&str]); 9] = [
     ("proxy", &["api", "model", "plan", "kernel"]),
     ("server", &[]),
     ("cni", &["kernel"]),
+    ("agent", &["kernel", "cni"]),
     ("lab", &["kernel"]),
-    ("cli", &["api", "model", "plan", "kernel", "proxy", "server", "cni", "lab"]),
+    ("cli", &["api", "model", "plan", "kernel", "proxy", "server", "cni", "agent", "lab"]),
 ];
 
 /// Crates whose meaning must not hang on time, files or the network.

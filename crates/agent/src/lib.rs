@@ -1,0 +1,6 @@
+//! The node agent: it runs the pods that are bound to its node.
+//!
+//! The agent learns of pods from the API server, gives each a sandbox (its namespaces), has a CNI plugin connect it, and
+//! starts its containers through a [`Runtime`](runtime::Runtime). It tells the API server what became of them.
+
+pub mod runtime;
