@@ -110,6 +110,18 @@ impl ApiServer {
         self.folder.path().join("data/admin.kubeconfig")
     }
 
+    /// The certificate of the authority that signed its own.
+    #[must_use]
+    pub fn certificate_authority(&self) -> PathBuf {
+        self.folder.path().join("data/pki/ca.crt")
+    }
+
+    /// The port of 127.0.0.1 that it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A folder of the test's own.
     #[must_use]
     pub fn folder(&self) -> &std::path::Path {

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod dump;
 pub mod etcd;
 pub mod figures;
+pub mod fuzz;
 pub mod harness;
 pub mod http;
 pub mod kernel;

@@ -8,6 +8,7 @@ pub mod conntrack;
 pub mod interfaces;
 pub mod iptables;
 pub mod link;
+pub mod memory;
 pub mod namespace;
 pub mod netlink;
 pub mod nfacct;

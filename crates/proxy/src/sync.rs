@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use switchyard_kernel::conntrack::Conntrack;
+use switchyard_kernel::memory;
 use switchyard_model::{Commit, Forwarding, IpFamily, ObjectKey, PortChange, ServicePortName, ServiceTable};
 
 use crate::events::EventRecorder;
@@ -114,6 +115,13 @@ impl Unfinished {
     }
 }
 
+/// What a full sync took and no partial one needs. It is rare enough for the code to be mapped again afterwards.
+fn give_back_memory() {
+    if let Err(error) = memory::give_back_program_pages() {
+        klog_info!(v = 2, "Could not give back the program's pages", err = logging::error(&error));
+    }
+}
+
 impl FamilySync {
     /// True if the kernel now holds what the table says, or if it is too early to write anything.
     pub fn run(&mut self) -> bool {
@@ -146,11 +154,12 @@ impl FamilySync {
             );
             return false;
         }
-        if full {
-            self.progress.last_full = Some(started);
-        }
         self.finish(&commit.forwarding, &work);
         klog_info!(v = 2, "SyncProxyRules complete", ipFamily = family, elapsed = elapsed);
+        if full {
+            self.progress.last_full = Some(started);
+            give_back_memory();
+        }
         true
     }
 
