@@ -183,7 +183,7 @@ fn spoil_json(body: &mut Vec<u8>, others: &[Request], random: &mut Random) {
     let part = part_of_mut(&mut value, random);
     match part {
         Value::Object(fields) if random.once_in(2) => {
-            drop(fields.insert(random.choose(&FIELDS).to_owned(), new))
+            drop(fields.insert(random.choose(&FIELDS).to_owned(), new));
         }
         Value::Array(elements) if random.once_in(2) => elements.push(new),
         part => *part = new,
