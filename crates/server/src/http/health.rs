@@ -94,7 +94,7 @@ impl Health {
     async fn is_good(&self, check: &str) -> bool {
         match check {
             STORE => {
-                matches!(tokio::time::timeout(STORE_LIMIT, self.cache.fresh_snapshot()).await, Ok(Ok(_)))
+                matches!(tokio::time::timeout(STORE_LIMIT, self.cache.check()).await, Ok(Ok(())))
             }
             START => self.has_started.load(Ordering::Acquire),
             SHUTDOWN => !self.stopping.is_cancelled(),

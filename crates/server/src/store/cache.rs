@@ -225,6 +225,12 @@ impl Cache {
         })
     }
 
+    /// Whether the store works and is followed.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.store.check().await?;
+        self.fresh_snapshot().await.map(drop)
+    }
+
     /// `None` if it has not come by then.
     pub async fn snapshot_at_least(&self, revision: Revision, limit: Duration) -> Option<Snapshot> {
         let mut revisions = self.revision.subscribe();

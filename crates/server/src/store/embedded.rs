@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as blocking};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, mpsc as blocking};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ const FOLLOWER_BUFFER: usize = 4096;
 const OBJECTS: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("objects");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const REVISION: &str = "revision";
+const CLOSED: &str = "the file could not be opened again";
 const FORMAT_KEY: &str = "format";
 
 /// A store in a folder, which nobody else may use meanwhile.
@@ -55,7 +56,8 @@ struct Request {
 
 struct Shared {
     path: PathBuf,
-    database: Database,
+    /// Nothing while a file that could not be written is opened again. Taken after the state, where both are.
+    database: RwLock<Option<Database>>,
     state: Mutex<State>,
 }
 
@@ -63,9 +65,9 @@ struct Shared {
 struct State {
     revision: Revision,
     /// Of the last change of each key: what expectations are held against.
-    revisions: BTreeMap<Key, Revision>,
+    revisions: Revisions,
     followers: Vec<mpsc::Sender<Result<Committed, StoreError>>>,
-    /// Set by the first write that fails. What the file holds is not known from then on.
+    /// Set by a write that failed. What the file holds is not known from then on, until it is opened again.
     failure: Option<StoreError>,
 }
 
@@ -81,12 +83,8 @@ impl Embedded {
         fs::create_dir_all(folder).map_err(|cause| failed("making the folder", folder, cause))?;
         let lock = lock(folder)?;
         let path = folder.join(FILE);
-        let database = redb::Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            .create(&path)
-            .map_err(|cause| failed("opening the database", &path, cause))?;
-        let (revision, revisions) =
-            prepare(&database).map_err(|cause| StoreError { doing: reading(&path), cause })?;
+        let (database, revision, revisions) = opened(&path)?;
+        let database = RwLock::new(Some(database));
         let state = State { revision, revisions, followers: Vec::new(), failure: None };
         let shared = Arc::new(Shared { path, database, state: Mutex::new(state) });
         let (requests, received) = blocking::channel();
@@ -202,6 +200,18 @@ fn write_copy(to: &Path, feed: &Copy) -> Result<(), Text> {
     transaction.commit().map_err(text)
 }
 
+type Revisions = BTreeMap<Key, Revision>;
+
+fn opened(path: &Path) -> Result<(Database, Revision, Revisions), StoreError> {
+    let database = redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(|cause| failed("opening the database", path, cause))?;
+    let (revision, revisions) =
+        prepare(&database).map_err(|cause| StoreError { doing: reading(path), cause })?;
+    Ok((database, revision, revisions))
+}
+
 /// Everything at one revision.
 struct Copy {
     revision: Revision,
@@ -213,8 +223,24 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
+        self.database.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// redb refuses everything after a write that failed, until the file is opened again; and only that tells whether the write
+    /// is in it.
+    fn open_again(&self, state: &mut State) -> Result<(), StoreError> {
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        drop(database.take());
+        let (new, revision, revisions) = opened(&self.path)?;
+        *database = Some(new);
+        (state.revision, state.revisions, state.failure) = (revision, revisions, None);
+        Ok(())
+    }
+
     fn read(&self) -> Result<Copy, Text> {
-        let transaction = self.database.begin_read().map_err(text)?;
+        let database = self.database();
+        let transaction = database.as_ref().ok_or(CLOSED)?.begin_read().map_err(text)?;
         let numbers = transaction.open_table(NUMBERS).map_err(text)?;
         let revision =
             numbers.get(REVISION).map_err(text)?.map(|revision| revision.value()).unwrap_or_default();
@@ -268,15 +294,21 @@ impl Shared {
         let mut state = self.state();
         if let Err(cause) = written {
             let doing = format!("writing {}", self.path.display());
-            let cause = format!("{cause}; free its disk if that is full, and start the API server again");
+            let cause = format!("{cause}; if its disk is full, free some of it");
             let failure = StoreError { doing, cause };
-            state.failure = Some(failure.clone());
-            for (_, sender) in accepted {
-                answer(sender, Err(failure.clone().into()));
+            let is_open = self.open_again(&mut state).is_ok();
+            if !is_open {
+                state.failure = Some(failure.clone());
+                // Nobody may take what comes after for a continuation of what was before.
+                state.followers.clear();
             }
-            // Nobody may take what comes after for a continuation of what was before.
-            state.followers.clear();
-            return;
+            // Some writes reach the disk before they fail: those have taken place.
+            if !is_open || state.revision != revision {
+                for (_, sender) in accepted {
+                    answer(sender, Err(failure.clone().into()));
+                }
+                return;
+            }
         }
         state.revision = revision;
         for (key, revision) in ahead {
@@ -302,7 +334,8 @@ impl Shared {
     }
 
     fn write<'a>(&self, commits: impl Iterator<Item = &'a Committed>, last: Revision) -> Result<(), Text> {
-        let mut transaction = self.database.begin_write().map_err(text)?;
+        let database = self.database();
+        let mut transaction = database.as_ref().ok_or(CLOSED)?.begin_write().map_err(text)?;
         transaction.set_durability(Durability::Immediate).map_err(text)?;
         {
             let mut objects = transaction.open_table(OBJECTS).map_err(text)?;
@@ -338,8 +371,8 @@ impl Store for Embedded {
             let (sender, commits) = mpsc::channel(FOLLOWER_BUFFER);
             // Held over both, so that no commit falls between what is read and what is told.
             let mut state = self.shared.state();
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
+            if state.failure.is_some() {
+                self.shared.open_again(&mut state)?;
             }
             let Copy { revision, entries } = self
                 .shared
@@ -370,6 +403,11 @@ impl Store for Embedded {
         // Nobody else writes, and what is acknowledged is in here.
         let revision = self.shared.state().revision;
         Box::pin(async move { Ok(revision) })
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let failure = self.shared.state().failure.clone();
+        Box::pin(async move { failure.map_or(Ok(()), Err) })
     }
 
     fn compact(&self, _up_to: Revision) -> BoxFuture<'_, Result<(), StoreError>> {

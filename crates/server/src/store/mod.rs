@@ -45,6 +45,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// The revision of the last commit of anybody, for reads that must not be stale.
     fn latest(&self) -> BoxFuture<'_, Result<Revision, StoreError>>;
 
+    /// Whether it can do its work.
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { self.latest().await.map(drop) })
+    }
+
     /// Gives up the history up to a revision. A store that keeps none does nothing.
     fn compact(&self, up_to: Revision) -> BoxFuture<'_, Result<(), StoreError>>;
 }
