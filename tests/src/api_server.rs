@@ -45,13 +45,21 @@ impl ApiServer {
     /// # Errors
     /// When it does not get ready; the error holds its log.
     pub fn start(args: &[&str]) -> Result<ApiServer> {
-        let server = ApiServer::spawned(args)?;
+        ApiServer::start_in(&std::env::temp_dir(), args)
+    }
+
+    /// The same with its folder in another one.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start_in(parent: &Path, args: &[&str]) -> Result<ApiServer> {
+        let server = ApiServer::spawned(parent, args)?;
         server.wait_until_ready()?;
         Ok(server)
     }
 
-    fn spawned(args: &[&str]) -> Result<ApiServer> {
-        let folder = tempfile::tempdir()?;
+    fn spawned(parent: &Path, args: &[&str]) -> Result<ApiServer> {
+        let folder = tempfile::tempdir_in(parent)?;
         // Free now, and nobody else on this machine is told of it; the kernel does not hand it out again at once.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
@@ -65,7 +73,7 @@ impl ApiServer {
     /// When it does not within the limit.
     pub fn start_timed(args: &[&str]) -> Result<(ApiServer, Duration)> {
         let begun = Instant::now();
-        let server = ApiServer::spawned(args)?;
+        let server = ApiServer::spawned(&std::env::temp_dir(), args)?;
         eventually_every(Duration::from_millis(1), READY_LIMIT, || {
             ensure!(server.log().lines().any(|line| line.starts_with("ready")), "it is not ready");
             Ok(())

@@ -2,12 +2,13 @@
 //! goes on by itself.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 use switchyard_tests::api_server::ApiServer;
@@ -27,25 +28,29 @@ fn main() -> Result<ExitCode> {
     let args = Arguments::from_args();
     let trial = Trial::test("a_full_disk_is_told_survived_and_got_over", || {
         // On a thread of its own, since what it mounts is seen by that thread and its children only.
-        let test = std::thread::spawn(|| own_disk().and_then(|()| full()));
+        let test = std::thread::spawn(|| {
+            let folder = tempfile::tempdir()?;
+            mount_disk(folder.path())?;
+            let result = full(folder.path());
+            umount2(folder.path(), MntFlags::MNT_DETACH)?;
+            result
+        });
         let result = test.join().map_err(|_| anyhow!("the test panicked"));
         result.flatten().map_err(|error| Failed::from(format!("{error:#}")))
     });
     Ok(libtest_mimic::run(&args, vec![trial]).exit_code())
 }
 
-/// Temporary files, the server's folder among them, go to a small disk.
-fn own_disk() -> Result<()> {
+fn mount_disk(folder: &Path) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing = None::<&str>;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
-    mount(Some("tmpfs"), &std::env::temp_dir(), Some("tmpfs"), MsFlags::empty(), Some(DISK))
-        .context("mounting a small disk")
+    mount(Some("tmpfs"), folder, Some("tmpfs"), MsFlags::empty(), Some(DISK)).context("mounting a small disk")
 }
 
-fn full() -> Result<()> {
-    let mut server = ApiServer::start(&[])?;
-    let ballast = std::env::temp_dir().join("ballast");
+fn full(disk: &Path) -> Result<()> {
+    let mut server = ApiServer::start_in(disk, &[])?;
+    let ballast = disk.join("ballast");
     fs::write(&ballast, vec![0; BALLAST_BYTES])?;
     let (created, complaint) = fill(&server)?;
     ensure!(complaint.contains("No space left on device") && complaint.contains("free some"), "{complaint}");
