@@ -19,6 +19,7 @@ Commands:
   apiserver  run the embedded API server; takes kube-apiserver's flags
   services   print what every service address does on a node
   rules      print the rules that the proxy would write, without root and without writing them
+  trace      say what would become of a connection, and why
   demo       build three nodes on this machine and make a service work between them
   version    print the version
 
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
         }),
         "services" => finish(switchyard_proxy::inspect::services(rest)),
         "rules" => finish(switchyard_proxy::inspect::rules(rest)),
+        "trace" => finish(switchyard_proxy::trace::trace(rest, &|_, _| {
+            Err("--send takes a lab, where every place can be entered".to_owned())
+        })),
         "demo" => demo::run(rest),
         "version" | "--version" => finish(Ok(format!("switchyard {}\n", env!("CARGO_PKG_VERSION")))),
         "help" | "--help" | "-h" => finish(Ok(USAGE.to_owned())),

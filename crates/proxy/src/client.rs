@@ -18,6 +18,8 @@ use http_body_util::{BodyExt, Limited};
 use kube::client::Body;
 use serde::Deserialize;
 
+use crate::config::Configuration;
+use crate::flags::KUBERNETES_VERSION;
 use crate::logging::error;
 use crate::metrics::Metrics;
 use crate::{klog_info, klog_warning};
@@ -71,6 +73,22 @@ impl fmt::Debug for ApiClient {
 }
 
 impl ApiClient {
+    /// To the API server that the configuration names.
+    pub async fn configured(
+        config: &Configuration,
+        metrics: Option<Arc<Metrics>>,
+    ) -> Result<ApiClient, ClientError> {
+        let connection = &config.client_connection;
+        let settings = ClientSettings {
+            kubeconfig: connection.kubeconfig.clone().unwrap_or_default(),
+            master: config.master.clone().unwrap_or_default(),
+            qps: connection.qps,
+            burst: connection.burst,
+            user_agent: user_agent(KUBERNETES_VERSION),
+        };
+        ApiClient::new(settings, metrics).await
+    }
+
     /// Reads the credentials and prepares the connection; nothing is sent yet. Must be called within a runtime.
     pub async fn new(
         settings: ClientSettings,

@@ -23,6 +23,7 @@ pub mod service_health;
 pub mod source;
 pub mod status_pages;
 pub mod sync;
+pub mod trace;
 
 mod conntrack_cleanup;
 mod reports;

@@ -38,7 +38,7 @@ const FAMILY: Extra = Extra {
     default: "both",
     doc: "The address family to show: ipv4, ipv6 or both.",
 };
-const MODE: Extra = Extra {
+pub(crate) const MODE: Extra = Extra {
     name: "mode",
     letter: None,
     type_name: "string",
@@ -80,7 +80,7 @@ pub fn rules(arguments: &[String]) -> Result<String, Exit> {
         return Err(failure(format!("rules of mode {mode} cannot be shown yet; use --mode iptables")));
     }
     let mut seen = asked.look()?;
-    let facts = seen.facts(&asked.config);
+    let facts = node_facts(seen.node.as_ref(), &asked.config);
     let mut text = String::new();
     for family in asked.families()? {
         let forwarding = seen.table.commit(family).forwarding;
@@ -95,14 +95,14 @@ pub fn rules(arguments: &[String]) -> Result<String, Exit> {
 }
 
 /// A command line that was understood.
-struct Asked {
+pub(crate) struct Asked {
     parsed: Parsed,
-    config: Configuration,
-    node: String,
+    pub(crate) config: Configuration,
+    pub(crate) node: String,
 }
 
 impl Asked {
-    fn read(program: &str, arguments: &[String], extras: &[Extra]) -> Result<Asked, Exit> {
+    pub(crate) fn read(program: &str, arguments: &[String], extras: &[Extra]) -> Result<Asked, Exit> {
         let mut parsed = parse_with(program, arguments, extras)?;
         if let Some(mode) = parsed.extras.get("mode").filter(|mode| !mode.is_empty()) {
             parsed.flags.proxy_mode.clone_from(mode);
@@ -115,7 +115,7 @@ impl Asked {
         Ok(Asked { parsed, config, node })
     }
 
-    fn extra(&self, name: &str) -> &str {
+    pub(crate) fn extra(&self, name: &str) -> &str {
         self.parsed.extras.get(name).map_or("", String::as_str)
     }
 
@@ -180,21 +180,19 @@ async fn collect(config: &Configuration, node: &str, mut updates: mpsc::Receiver
     seen
 }
 
-impl Seen {
-    /// The node's facts as its Node object has them; its addresses stand for those of its interfaces.
-    fn facts(&self, config: &Configuration) -> NodeFacts {
-        let ips = self.node.as_ref().map(Node::ips).unwrap_or_default();
-        let pod_cidrs = self.node.as_ref().map_or(&[][..], |node| &node.spec.pod_cidrs);
-        let pod_cidrs: Vec<IpNet> = pod_cidrs.iter().filter_map(|text| parse_cidr(text)).collect();
-        NodeFacts {
-            addresses: NodeAddresses::new(&ips, config.bind_address),
-            pod_cidrs,
-            node_port_addresses: config.node_port_addresses.resolve(&ips),
-            local_addresses: ips,
-        }
+/// A node's facts as its Node object has them; its addresses stand for those of its interfaces.
+pub(crate) fn node_facts(node: Option<&Node>, config: &Configuration) -> NodeFacts {
+    let ips = node.map(Node::ips).unwrap_or_default();
+    let pod_cidrs = node.map_or(&[][..], |node| &node.spec.pod_cidrs);
+    let pod_cidrs: Vec<IpNet> = pod_cidrs.iter().filter_map(|text| parse_cidr(text)).collect();
+    NodeFacts {
+        addresses: NodeAddresses::new(&ips, config.bind_address),
+        pod_cidrs,
+        node_port_addresses: config.node_port_addresses.resolve(&ips),
+        local_addresses: ips,
     }
 }
 
-fn failure(error: impl std::fmt::Display) -> Exit {
+pub(crate) fn failure(error: impl std::fmt::Display) -> Exit {
     Exit { stdout: String::new(), stderr: format!("Error: {error}\n"), code: 1 }
 }

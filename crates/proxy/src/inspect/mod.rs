@@ -6,6 +6,8 @@ mod command;
 mod table;
 mod view;
 
+pub(crate) use command::{Asked, MODE, failure, node_facts};
 pub use command::{rules, services};
+pub(crate) use table::columns;
 pub use table::{Width, table};
 pub use view::{AddressKind, AddressView, EndpointView, ServicePortView, view};

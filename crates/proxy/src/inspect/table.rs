@@ -41,7 +41,7 @@ pub fn table(ports: &[ServicePortView], width: Width) -> String {
             rows.extend(port.endpoints.iter().map(endpoint_row));
         }
     }
-    render(&rows)
+    columns(&rows)
 }
 
 fn endpoint_row(endpoint: &EndpointView) -> [String; 6] {
@@ -79,16 +79,18 @@ fn shorten(mut cells: Vec<String>) -> String {
     text
 }
 
-fn render(rows: &[[String; 6]]) -> String {
-    let mut widths = [0; 6];
+/// Pads all but the last cell of each row to the width of its column.
+pub(crate) fn columns<Row: AsRef<[String]>>(rows: &[Row]) -> String {
+    let mut widths = Vec::new();
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
+        widths.resize(widths.len().max(row.as_ref().len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row.as_ref()) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
     for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.as_ref().iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         let line = cells.collect::<Vec<_>>().join("   ");
         text.push_str(line.trim_end());
         text.push('\n');

@@ -58,7 +58,7 @@ impl ManifestSource {
         let files = Files::at(path)?;
         // Before reading, so that no change falls between.
         let changes = FileChanges::follow(&files.folder);
-        let mut store = Store::new(node_name);
+        let mut store = Store::new(Some(node_name));
         let strict = files.only.is_some();
         let read = files.read_all(strict)?;
         let initial = store.apply(read, |name| files.read(name).ok());
@@ -114,8 +114,8 @@ impl ManifestSource {
     }
 }
 
-/// What `path` holds now, for commands that look once. Any file that cannot be understood is an error.
-pub fn read_once(path: &Path, node_name: &str) -> Result<Vec<Update>, ManifestSourceError> {
+/// What `path` holds now, for commands that look once; of nodes one, or all. Any file that cannot be understood is an error.
+pub fn read_once(path: &Path, node_name: Option<&str>) -> Result<Vec<Update>, ManifestSourceError> {
     let files = Files::at(path)?;
     let read = files.read_all(true)?;
     Ok(Store::new(node_name).apply(read, |name| files.read(name).ok()))

@@ -10,10 +10,9 @@ use tokio::task::JoinHandle;
 use super::api::{ApiSource, ApiSourceSettings};
 use super::manifests::{ManifestSource, ManifestSourceError};
 use super::{Kind, NodeWait, NodeWaitError, NodeWaitLimits, Update, wait_for_node};
-use crate::client::{ApiClient, ClientError, ClientSettings, RequestError, user_agent};
+use crate::client::{ApiClient, ClientError, RequestError};
 use crate::config::{Configuration, DetectLocalMode};
 use crate::events::EventRecorder;
-use crate::flags::KUBERNETES_VERSION;
 use crate::metrics::Metrics;
 
 #[derive(Debug, Error)]
@@ -43,15 +42,7 @@ impl Source {
             let manifests = ManifestSource::open(path, node)?;
             return Ok(Source::Manifests(tokio::spawn(manifests.run(updates))));
         }
-        let connection = &config.client_connection;
-        let settings = ClientSettings {
-            kubeconfig: connection.kubeconfig.clone().unwrap_or_default(),
-            master: config.master.clone().unwrap_or_default(),
-            qps: connection.qps,
-            burst: connection.burst,
-            user_agent: user_agent(KUBERNETES_VERSION),
-        };
-        let client = ApiClient::new(settings, metrics).await?;
+        let client = ApiClient::configured(config, metrics).await?;
         let source = ApiSource::new(client.clone(), node, ApiSourceSettings::default(), updates);
         Ok(Source::Api { client, source })
     }

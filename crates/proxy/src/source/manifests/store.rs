@@ -22,7 +22,8 @@ struct ObjectId {
 
 #[derive(Debug)]
 pub(super) struct Store {
-    node_name: String,
+    /// Of nodes only the one of that name is used; all if `None`.
+    node_name: Option<String>,
     /// By file name, so that the first by name comes first.
     files: BTreeMap<String, BTreeMap<ObjectId, Entry>>,
     /// What the reader of our updates holds.
@@ -39,9 +40,8 @@ enum Entry {
 type Readings = BTreeMap<ObjectId, Result<Object, MalformedObject>>;
 
 impl Store {
-    /// Of nodes only the one of that name is used.
-    pub(super) fn new(node_name: &str) -> Store {
-        Store { node_name: node_name.to_owned(), files: BTreeMap::new(), delivered: BTreeMap::new() }
+    pub(super) fn new(node_name: Option<&str>) -> Store {
+        Store { node_name: node_name.map(str::to_owned), files: BTreeMap::new(), delivered: BTreeMap::new() }
     }
 
     pub(super) fn file_names(&self) -> impl Iterator<Item = &str> {
@@ -136,7 +136,8 @@ impl Store {
         let mut readings = Readings::new();
         for object in contents {
             let Some(id) = identity(&object) else { continue };
-            if id.kind == Kind::Node && *id.key.name != *self.node_name {
+            let is_wanted = |wanted: &String| *id.key.name == **wanted;
+            if id.kind == Kind::Node && !self.node_name.as_ref().is_none_or(is_wanted) {
                 continue;
             }
             match readings.entry(id) {
@@ -233,7 +234,7 @@ mod tests {
             changes in prop::collection::vec((0usize..3, any_file()), 0..12)
         ) {
             let (mut files, mut state) = (BTreeMap::new(), BTreeMap::new());
-            let mut store = Store::new("node-1");
+            let mut store = Store::new(Some("node-1"));
             for (index, file) in changes {
                 let change = BTreeMap::from([(FILES[index].to_owned(), contents(&file))]);
                 files.insert(FILES[index].to_owned(), file);
@@ -241,7 +242,7 @@ mod tests {
             }
             let all = files.iter().map(|(name, file)| (name.clone(), contents(file))).collect();
             let mut fresh = BTreeMap::new();
-            apply(&mut fresh, Store::new("node-1").apply(all, |_| None));
+            apply(&mut fresh, Store::new(Some("node-1")).apply(all, |_| None));
             prop_assert_eq!(state, fresh);
         }
     }

@@ -249,5 +249,5 @@ async fn what_cannot_be_read_at_the_start_is_an_error_of_one_line_that_names_it(
         let error = ManifestSource::open(path, "node-1").unwrap_err().to_string();
         assert!(error.contains(path.to_str().unwrap()) && !error.contains('\n'), "{error}");
     }
-    assert!(read_once(folder.path(), "node-1").is_err(), "a look at the folder shows its mistakes");
+    assert!(read_once(folder.path(), Some("node-1")).is_err(), "a look at the folder shows its mistakes");
 }
