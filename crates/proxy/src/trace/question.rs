@@ -208,7 +208,7 @@ impl Cluster {
 
     /// The addresses of a host that is no service.
     fn host(&self, host: &str, from: &Place) -> Option<Vec<IpAddr>> {
-        if let Some(ip) = host.trim_start_matches('[').trim_end_matches(']').parse().ok() {
+        if let Ok(ip) = host.trim_start_matches('[').trim_end_matches(']').parse() {
             return Some(vec![ip]);
         }
         match (host, from) {
