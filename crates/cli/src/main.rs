@@ -19,6 +19,7 @@ Commands:
   apiserver  run the embedded API server; takes kube-apiserver's flags
   services   print what every service address does on a node
   rules      print the rules that the proxy would write, without root and without writing them
+  verify     hold this node's kernel against what the proxy would have written
   trace      say what would become of a connection, and why
   demo       build three nodes on this machine and make a service work between them
   version    print the version
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         }),
         "services" => finish(switchyard_proxy::inspect::services(rest)),
         "rules" => finish(switchyard_proxy::inspect::rules(rest)),
+        "verify" => finish(switchyard_proxy::verify::verify(rest)),
         "trace" => finish(switchyard_proxy::trace::trace(rest, &|_, _| {
             Err("--send takes a lab, where every place can be entered".to_owned())
         })),

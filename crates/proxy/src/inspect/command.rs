@@ -129,7 +129,7 @@ impl Asked {
     }
 
     /// Reads the source once, to the end of its initial objects.
-    fn look(&self) -> Result<Seen, Exit> {
+    pub(crate) fn look(&self) -> Result<Seen, Exit> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
         let looking = async {
             let (sender, updates) = mpsc::channel(CHANNEL_CAPACITY);
@@ -148,9 +148,9 @@ impl Asked {
 }
 
 /// What the source had.
-struct Seen {
-    table: ServiceTable,
-    node: Option<Node>,
+pub(crate) struct Seen {
+    pub(crate) table: ServiceTable,
+    pub(crate) node: Option<Node>,
 }
 
 async fn collect(config: &Configuration, node: &str, mut updates: mpsc::Receiver<Update>) -> Seen {
