@@ -8,6 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
 
 use switchyard_kernel::conntrack::{Conntrack, Flow, KernelConntrack, Tuple};
 use switchyard_plan::IpFamily;
@@ -50,6 +51,12 @@ impl Addresses {
     fn add(&self) {
         for address in [self.client].iter().chain(&self.services).chain(&self.backends) {
             run(&format!("ip address add {address} dev lo {}", if address.is_ipv6() { "nodad" } else { "" }));
+            // IPv6 gives an address its route a moment later, from a work queue.
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let family = if address.is_ipv6() { "-6" } else { "-4" };
+            while run(&format!("ip {family} route show table local {address}")).is_empty() {
+                assert!(Instant::now() < deadline, "{address} has no route");
+            }
         }
     }
 
