@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::topology::{Node, Route, Topology};
 
 /// The place of the LAN's bridge and router.
-const LAN: &str = "lan";
+pub(crate) const LAN: &str = "lan";
 /// Every machine's link towards its network.
 const UPLINK: &str = "eth0";
 /// The LAN itself.

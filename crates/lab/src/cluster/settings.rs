@@ -62,6 +62,7 @@ impl Settings {
         }
         let service_ranges = families("service-cluster-ip-range", &flags.service_cluster_ip_range)?;
         let pod_ranges = families("cluster-cidr", &flags.cluster_cidr)?;
+        pod_ranges.iter().try_for_each(|range| check_pod_range(*range, flags.nodes))?;
         let lan = lan(flags, &service_ranges)?;
         Ok(Settings {
             name: flags.name.clone(),
@@ -140,6 +141,21 @@ fn families(flag: &'static str, ranges: &[IpNet]) -> Result<Vec<IpNet>, Settings
     }
 }
 
+/// The API server gives each node a share of the pods' addresses, and leaves the first one free.
+fn check_pod_range(range: IpNet, nodes: u8) -> Result<(), SettingsError> {
+    let share: u8 = if range.addr().is_ipv4() { 24 } else { 64 };
+    let bits = share.checked_sub(range.prefix_len());
+    let shares = bits.map_or(0, |bits| 1u128.checked_shl(bits.into()).unwrap_or(u128::MAX));
+    if shares > u128::from(nodes) {
+        return Ok(());
+    }
+    let why = format!(
+        "too small for {nodes} nodes: there have to be {} ranges of /{share} in it",
+        u16::from(nodes) + 1
+    );
+    Err(SettingsError::Range { flag: "cluster-cidr", range, why })
+}
+
 /// A LAN for every family of the services.
 fn lan(flags: &UpFlags, services: &[IpNet]) -> Result<Vec<IpNet>, SettingsError> {
     let given = flags.lan_cidr.trunc();
@@ -199,6 +215,10 @@ mod tests {
         assert!(refused(&["--lan-cidr=172.30.0.0/28", "--nodes=6"]).contains("--lan-cidr=172.30.0.0/28"));
         assert!(settings(&["--lan-cidr=172.30.0.0/28", "--nodes=4"]).is_ok());
         assert!(refused(&["--lan-cidr=fd00::/64"]).contains("IPv4"));
+        assert!(refused(&["--cluster-cidr=10.1.0.0/22", "--nodes=4"]).contains("5 ranges of /24"));
+        assert!(settings(&["--cluster-cidr=10.1.0.0/22", "--nodes=3"]).is_ok());
+        assert!(settings(&["--cluster-cidr=10.1.0.0/16,fd00:1::/48"]).is_ok());
+        assert!(refused(&["--cluster-cidr=10.1.0.0/25", "--nodes=1"]).contains("--cluster-cidr=10.1.0.0/25"));
         assert!(refused(&["--cluster-cidr=10.1.0.0/16,10.2.0.0/16"]).contains("--cluster-cidr"));
     }
 }
