@@ -28,6 +28,7 @@ Parts of a cluster:
 Explaining services:
   services   print what every service address does on a node
   rules      print the rules that the proxy would write, without root and without writing them
+  verify     hold this node's kernel against what the proxy would have written
   trace      say what would become of a connection, and why
 
 Others:
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         }),
         "services" => finish(switchyard_proxy::inspect::services(rest)),
         "rules" => finish(switchyard_proxy::inspect::rules(rest)),
+        "verify" => finish(switchyard_proxy::verify::verify(rest)),
         "trace" => finish(switchyard_proxy::trace::trace(rest, &|_, _| {
             Err("--send takes a lab, where every place can be entered".to_owned())
         })),

@@ -1,4 +1,4 @@
-//! The kernel's connection tracking: which UDP flows it remembers, and making it forget some.
+//! The kernel's connection tracking: which flows it remembers, and making it forget UDP ones.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,11 +10,12 @@ const GET: u8 = 1;
 const DELETE: u8 = 2;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+/// The protocol's number in IP headers.
 const UDP: u8 = 17;
 /// Upstream's number of tries where a table changes while it is read.
 const ATTEMPTS: usize = 5;
 
-/// One UDP flow, as its first packet was and as answers to it are.
+/// One flow, as its first packet was and as answers to it are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
     pub original: Tuple,
@@ -48,14 +49,24 @@ impl KernelConntrack {
     pub fn open(family: IpFamily) -> Result<KernelConntrack, NetlinkError> {
         Ok(KernelConntrack { socket: Socket::open()?, family })
     }
-}
 
-impl Conntrack for KernelConntrack {
-    fn for_each_udp_flow(&mut self, visit: &mut dyn FnMut(Flow)) -> Result<(), NetlinkError> {
+    /// How answers to a flow look, by what its first packet was; `None` if it is not remembered. `protocol` is the number in IP
+    /// headers. Reads the whole table: for looking at one connection, not for many.
+    pub fn reply_to(&mut self, protocol: u8, original: &Tuple) -> Result<Option<Tuple>, NetlinkError> {
+        let mut reply = None;
+        self.for_each_flow(protocol, &mut |flow| {
+            if flow.original == *original {
+                reply = Some(flow.reply);
+            }
+        })?;
+        Ok(reply)
+    }
+
+    fn for_each_flow(&mut self, protocol: u8, visit: &mut dyn FnMut(Flow)) -> Result<(), NetlinkError> {
         let family = family_number(self.family);
         for attempt in 1..=ATTEMPTS {
             let read = |message: Message<'_>| {
-                if let Some(flow) = flow(message.attributes()) {
+                if let Some(flow) = flow(message.attributes(), protocol) {
                     visit(flow);
                 }
             };
@@ -68,6 +79,12 @@ impl Conntrack for KernelConntrack {
             }
         }
         Ok(())
+    }
+}
+
+impl Conntrack for KernelConntrack {
+    fn for_each_udp_flow(&mut self, visit: &mut dyn FnMut(Flow)) -> Result<(), NetlinkError> {
+        self.for_each_flow(UDP, visit)
     }
 
     fn delete(&mut self, flow: &Flow) -> Result<bool, NetlinkError> {
@@ -118,15 +135,15 @@ mod tuple {
 }
 
 /// `None` for flows of other protocols.
-fn flow(attributes: Attributes<'_>) -> Option<Flow> {
-    let original = read_tuple(attributes.nested(TUPLE_ORIGINAL)?)?;
-    let reply = read_tuple(attributes.nested(TUPLE_REPLY)?)?;
+fn flow(attributes: Attributes<'_>, protocol: u8) -> Option<Flow> {
+    let original = read_tuple(attributes.nested(TUPLE_ORIGINAL)?, protocol)?;
+    let reply = read_tuple(attributes.nested(TUPLE_REPLY)?, protocol)?;
     Some(Flow { original, reply })
 }
 
-fn read_tuple(attributes: Attributes<'_>) -> Option<Tuple> {
+fn read_tuple(attributes: Attributes<'_>, wanted: u8) -> Option<Tuple> {
     let protocol = attributes.nested(tuple::PROTOCOL)?;
-    if protocol.u8(tuple::NUMBER)? != UDP {
+    if protocol.u8(tuple::NUMBER)? != wanted {
         return None;
     }
     let ip = attributes.nested(tuple::IP)?;

@@ -24,6 +24,7 @@ pub mod source;
 pub mod status_pages;
 pub mod sync;
 pub mod trace;
+pub mod verify;
 
 mod conntrack_cleanup;
 mod reports;

@@ -3,7 +3,8 @@
 //!
 //! [`port_rules`] plans one service port. Nothing keeps the rules of all of them: the old rules of a port are planned
 //! again from its old forwarding. [`full`] writes everything, [`partial`] what changed; [`Variant`] decides how.
-//! [`Ruleset`] is the whole state as a value, for the [tracer](trace), the [checker](check) and tests;
+//! [`Ruleset`] is the whole state as a value, for the [tracer](trace), the [checker](check), the
+//! [comparison with a kernel](verify) and tests;
 //! [`fake::FakeTables`] is a kernel in memory.
 
 mod balance;
@@ -21,6 +22,7 @@ mod ruleset;
 mod service;
 mod settings;
 pub mod trace;
+pub mod verify;
 
 pub use base::{Jump, chains_to_ensure, jumps};
 pub use cleanup::{cleanup, cleanup_jumps};

@@ -1,6 +1,7 @@
 //! The two commands, from their words to their text.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -107,6 +108,9 @@ impl Asked {
         if let Some(mode) = parsed.extras.get("mode").filter(|mode| !mode.is_empty()) {
             parsed.flags.proxy_mode.clone_from(mode);
         }
+        if names_no_source(&parsed) {
+            parsed.flags.kubeconfig = usual_kubeconfig();
+        }
         let completed = complete(&parsed).map_err(failure)?;
         let config = validate(&completed).map_err(failure)?;
         let wanted = parsed.extras.get("node").filter(|node| !node.is_empty());
@@ -129,7 +133,7 @@ impl Asked {
     }
 
     /// Reads the source once, to the end of its initial objects.
-    fn look(&self) -> Result<Seen, Exit> {
+    pub(crate) fn look(&self) -> Result<Seen, Exit> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failure)?;
         let looking = async {
             let (sender, updates) = mpsc::channel(CHANNEL_CAPACITY);
@@ -147,10 +151,24 @@ impl Asked {
     }
 }
 
+fn names_no_source(parsed: &Parsed) -> bool {
+    let flags = &parsed.flags;
+    [&flags.kubeconfig, &flags.master, &flags.manifests, &flags.config].into_iter().all(String::is_empty)
+}
+
+/// Where kubectl would look, since these commands are typed by people as kubectl is; empty if nothing is there.
+fn usual_kubeconfig() -> String {
+    let variable = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
+    let first = variable.as_ref().and_then(|value| std::env::split_paths(value).next());
+    let of_home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+    let path = first.or_else(of_home).filter(|path| path.exists());
+    path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// What the source had.
-struct Seen {
-    table: ServiceTable,
-    node: Option<Node>,
+pub(crate) struct Seen {
+    pub(crate) table: ServiceTable,
+    pub(crate) node: Option<Node>,
 }
 
 async fn collect(config: &Configuration, node: &str, mut updates: mpsc::Receiver<Update>) -> Seen {

@@ -6,7 +6,7 @@ mod command;
 mod table;
 mod view;
 
-pub(crate) use command::{Asked, MODE, failure, node_facts};
+pub(crate) use command::{Asked, MODE, Seen, failure, node_facts};
 pub use command::{rules, services};
 pub(crate) use table::columns;
 pub use table::{Width, table};

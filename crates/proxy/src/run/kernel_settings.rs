@@ -61,7 +61,7 @@ fn ensure(sysctls: &mut dyn Sysctls, name: &str, value: u64) {
 }
 
 /// Whether the kernel lets TCP packets outside the window pass.
-pub(super) fn conntrack_is_liberal(sysctls: &dyn Sysctls) -> bool {
+pub(crate) fn conntrack_is_liberal(sysctls: &dyn Sysctls) -> bool {
     sysctls.get(BE_LIBERAL).is_ok_and(|value| value != "0")
 }
 

@@ -9,6 +9,9 @@ mod privileges;
 mod servers;
 mod start;
 
+pub(crate) use kernel_settings::conntrack_is_liberal;
+pub(crate) use start::live_facts;
+
 use std::io::{self, Write};
 use std::process::ExitCode;
 

@@ -97,7 +97,7 @@ async fn serve(config: &Configuration, parsed: &Parsed) -> Result<(), StartError
     source.watch_node();
     let events = source.event_recorder();
     let waited = source.wait_for_node(&mut updates, &node, config).await?;
-    let facts = node_facts(config, waited.node.as_ref());
+    let facts = live_facts(config, waited.node.as_ref());
     klog_info!(
         "Successfully retrieved NodeIPs",
         NodeIPs = logging::json(waited.node.as_ref().map(Node::ips).unwrap_or_default())
@@ -159,7 +159,8 @@ async fn serve(config: &Configuration, parsed: &Parsed) -> Result<(), StartError
     }
 }
 
-fn node_facts(config: &Configuration, node: Option<&Node>) -> NodeFacts {
+/// A node's facts, from its Node object and from this host.
+pub(crate) fn live_facts(config: &Configuration, node: Option<&Node>) -> NodeFacts {
     let ips = node.map(Node::ips).unwrap_or_default();
     let addresses = NodeAddresses::new(&ips, config.bind_address);
     if addresses.of(addresses.primary).is_loopback() {

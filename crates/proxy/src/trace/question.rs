@@ -17,6 +17,8 @@ pub struct Question {
     pub protocol: Protocol,
     /// The node whose rules see the packet first.
     pub node: String,
+    /// The source stands for any address outside.
+    pub is_source_made_up: bool,
 }
 
 /// Where the packet comes from.
@@ -110,7 +112,8 @@ impl Cluster {
             (None, Some(node)) => node.to_owned(),
             (None, None) => self.entry(destination.ip(), defaults)?,
         };
-        Ok(Question { from, source, destination, protocol, node })
+        let is_source_made_up = from == Place::Outside && defaults.outside.contains(&source);
+        Ok(Question { from, source, destination, protocol, node, is_source_made_up })
     }
 
     /// Where a packet from outside comes in: at the node of the pod that it is sent to, else at any.

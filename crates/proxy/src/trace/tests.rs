@@ -1,10 +1,11 @@
 use std::net::IpAddr;
 
 use switchyard_api::{IpFamily, Protocol, manifest};
+use switchyard_kernel::conntrack::Tuple;
 
 use super::answer::{Answer, WayVerdict, answer};
 use super::cluster::{Cluster, Pod};
-use super::question::Defaults;
+use super::question::{Defaults, Place, Question};
 use super::text::text;
 use crate::config::{complete, validate};
 use crate::flags::parse;
@@ -144,4 +145,48 @@ fn what_names_nothing_is_told_with_what_there_is() {
     for ((from, to), complaint) in cases {
         assert_eq!(asked(from, to).map(drop), Err(complaint.to_owned()));
     }
+}
+
+/// Tries what `question` asks with a socket of this host, to whatever listens there.
+fn tried(destination: &str) -> super::Tried {
+    let question = Question {
+        from: Place::Node { name: "node-1".into() },
+        source: "127.0.0.1".parse().unwrap(),
+        destination: destination.parse().unwrap(),
+        protocol: Protocol::Tcp,
+        node: "node-1".into(),
+        is_source_made_up: false,
+    };
+    super::open(&question).unwrap()
+}
+
+fn reply(from: &str, to: &str) -> Option<Tuple> {
+    Some(Tuple { source: from.parse().unwrap(), destination: to.parse().unwrap() })
+}
+
+#[test]
+fn a_connection_is_as_foretold_if_backend_and_source_are() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let tried = tried(&listener.local_addr().unwrap().to_string());
+    let mut answer = asked("node-1", "web:80").unwrap();
+    // From the node itself: masqueraded, with the address that leads to each backend.
+    let told = |answer: &Answer, from, to| tried.compare(answer, reply(from, to)).1;
+    assert!(told(&answer, "10.244.2.2:8080", "172.18.0.11:4711"));
+    assert!(told(&answer, "10.244.1.2:8080", "10.244.1.1:4711"));
+    assert!(!told(&answer, "10.244.3.2:8080", "172.18.0.11:4711"), "that one is not ready");
+    assert!(!told(&answer, "10.244.2.2:8080", "172.18.0.12:4711"), "that is another node's address");
+    answer.ways.iter_mut().for_each(|way| way.verdict = WayVerdict::Dropped);
+    let (line, is_foretold) = tried.compare(&answer, reply("10.244.2.2:8080", "172.18.0.11:4711"));
+    assert!(
+        !is_foretold && line.contains("connected, to 10.244.2.2:8080") && line.ends_with(": NOT as foretold")
+    );
+}
+
+#[test]
+fn a_refused_connection_is_as_foretold_if_it_is_to_be_rejected() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let tried = tried(&port.to_string());
+    let (line, is_foretold) = tried.compare(&asked("node-1", "db-service").unwrap(), None);
+    assert!(is_foretold && line.ends_with(": refused: as foretold"), "{line}");
+    assert!(!tried.compare(&asked("node-1", "web:80").unwrap(), None).1);
 }

@@ -11,6 +11,7 @@ mod endpointslice;
 mod events;
 mod garbage;
 mod informer;
+mod mirroring;
 mod namespace;
 mod nodes;
 mod pods;
@@ -101,6 +102,7 @@ pub async fn run(client: Client, settings: ControllerSettings) {
     // Handlers come first: they hear of everything that is there at the start, too.
     tasks.spawn(endpointslice::run(client.clone(), cluster.clone()));
     tasks.spawn(endpoints::run(client.clone(), cluster.clone()));
+    tasks.spawn(mirroring::run(client.clone(), cluster.clone()));
     tasks.spawn(replicaset::run(client.clone(), cluster.clone()));
     tasks.spawn(deployment::run(client.clone(), cluster.clone()));
     tasks.spawn(scheduler::run(client.clone(), cluster.clone()));

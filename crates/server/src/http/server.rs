@@ -10,6 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use listenfd::ListenFd;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
@@ -55,6 +56,23 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         Err(error) if address.is_ipv4() && error.kind() != io::ErrorKind::AddrInUse => open(address, true),
         result => result,
     }
+}
+
+/// Sockets that a supervisor opened for this process (`LISTEN_FDS`, as systemd passes them on): clients wait in them while the server
+/// is started again, and they may be in another network namespace.
+///
+/// # Errors
+/// When one of them is no TCP socket that listens.
+pub fn inherited() -> io::Result<Vec<TcpListener>> {
+    let mut passed = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for index in 0..passed.len() {
+        if let Some(listener) = passed.take_tcp_listener(index)? {
+            listener.set_nonblocking(true)?;
+            listeners.push(TcpListener::from_std(listener)?);
+        }
+    }
+    Ok(listeners)
 }
 
 fn open(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {

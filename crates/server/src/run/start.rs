@@ -47,7 +47,8 @@ pub struct Server {
     client: Client,
     stopping: CancellationToken,
     bootstrap: Bootstrap,
-    serving: JoinHandle<()>,
+    /// One a socket.
+    serving: Vec<JoinHandle<()>>,
     /// Ended by dropping it.
     tasks: JoinSet<()>,
 }
@@ -68,6 +69,10 @@ impl Server {
         let failed = |cause| RunError::Listen { address: bind.to_string(), cause };
         let listener = server::listen(bind).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let inherited = server::inherited().map_err(|cause| RunError::Listen {
+            address: "a socket passed in LISTEN_FDS".to_owned(),
+            cause,
+        })?;
         settings.cluster.secure_port = address.port();
 
         let certificates = certificates::prepare(&settings.cert_dir, &names(&settings), Timestamp::now())?;
@@ -94,8 +99,11 @@ impl Server {
                 root_ca_pem: root_ca(&settings, &certificates)?,
             },
         ));
-        let serving = tokio::spawn(server::serve(listener, tls, front, stopping.clone()));
-        tracing::info!(%address, "serving");
+        let mut serving = Vec::new();
+        for listener in std::iter::once(listener).chain(inherited) {
+            tracing::info!(address = %listener.local_addr().map_err(failed)?, "serving");
+            serving.push(tokio::spawn(server::serve(listener, tls.clone(), front.clone(), stopping.clone())));
+        }
         Ok(Server { address, client, stopping, bootstrap, serving, tasks })
     }
 
@@ -114,8 +122,10 @@ impl Server {
         self.tasks.shutdown().await;
         self.bootstrap.leave().await;
         self.stopping.cancel();
-        if let Err(error) = self.serving.await {
-            tracing::error!(%error, "serving ended");
+        for serving in self.serving {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "serving ended");
+            }
         }
     }
 }

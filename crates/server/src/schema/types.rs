@@ -7,6 +7,8 @@
 //! - `keys=A,B`: the fields that tell the elements of the list apart;
 //! - `pointer`: a zero is another thing than nothing. Other zeros are left out, as Go leaves them out.
 //!
+//! What follows a ` # ` says what the type or field is for, for `kubectl explain`.
+//!
 //! A field called `inline` is a message of its own in protobuf, but in JSON its fields stand among the others.
 
 use std::collections::HashMap;
@@ -17,6 +19,8 @@ use std::sync::LazyLock;
 pub struct Type {
     /// `io.k8s.api.core.v1.Service`.
     pub name: String,
+    /// What it is for; empty where nobody has said so.
+    pub description: &'static str,
     pub fields: Vec<Field>,
 }
 
@@ -33,6 +37,8 @@ pub struct Field {
     /// The fields that tell the elements of a list apart.
     pub keys: Vec<&'static str>,
     pub is_pointer: bool,
+    /// What it is for; empty where nobody has said so.
+    pub description: &'static str,
 }
 
 pub const INLINE: &str = "inline";
@@ -142,12 +148,15 @@ fn parse(table: &'static str) -> Vec<Type> {
     let mut package = "";
     let mut types: Vec<Type> = Vec::new();
     for line in table.lines() {
+        let (line, description) = line.split_once(" # ").unwrap_or((line, ""));
         let words: Vec<&'static str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["package", name] => package = name,
-            ["type", name] => types.push(Type { name: format!("{package}.{name}"), fields: Vec::new() }),
+            ["type", name] => {
+                types.push(Type { name: format!("{package}.{name}"), description, fields: Vec::new() });
+            }
             [number, name, rest @ ..] => {
-                let field = parse_field(package, number, name, rest);
+                let field = Field { description, ..parse_field(package, number, name, rest) };
                 if let Some(last) = types.last_mut() {
                     last.fields.push(field);
                 }
@@ -178,6 +187,7 @@ fn parse_field(package: &str, number: &str, name: &'static str, rest: &[&'static
         retains_keys: has("retain"),
         keys: of("keys=").map(|keys| keys.split(',').collect()).unwrap_or_default(),
         is_pointer: has("pointer"),
+        description: "",
     }
 }
 

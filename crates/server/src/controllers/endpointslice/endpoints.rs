@@ -178,7 +178,7 @@ fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i32> {
 }
 
 /// Equal for equal sets of ports, in whatever order.
-pub(super) fn port_key(ports: &[EndpointPort]) -> String {
+pub(in crate::controllers) fn port_key(ports: &[EndpointPort]) -> String {
     let mut texts: Vec<String> = ports.iter().map(|port| format!("{port:?}")).collect();
     texts.sort();
     texts.join(";")

@@ -17,8 +17,8 @@ use kube::{Api, Client, ResourceExt};
 use super::informer::{Change, Key};
 use super::queue::{Queue, work};
 use super::{Cluster, is_refused_by_namespace, pods};
-pub(super) use endpoints::ports;
 use endpoints::{Family, families};
+pub(super) use endpoints::{port_key, ports};
 use pack::{Template, Writes, pack};
 
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";

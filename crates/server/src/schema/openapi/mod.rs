@@ -122,8 +122,8 @@ fn schema(of: &Type, references: &str, registry: &Registry) -> Json {
         schema["x-kubernetes-group-version-kind"] =
             json!([{"group": group, "version": version, "kind": kind}]);
     }
-    if let Some(description) = describe(of.short_name()) {
-        schema["description"] = description.into();
+    if !of.description.is_empty() {
+        schema["description"] = of.description.into();
     }
     schema["properties"] = properties.into();
     schema
@@ -132,35 +132,6 @@ fn schema(of: &Type, references: &str, registry: &Registry) -> Json {
 const IDENTITY: [(&str, &str); 2] = [
     ("apiVersion", "The group and version of the API that the object is written in."),
     ("kind", "What the object is."),
-];
-
-/// What a type is for, in a sentence, for `kubectl explain`.
-fn describe(short_name: &str) -> Option<&'static str> {
-    DESCRIPTIONS.iter().find(|(name, _)| *name == short_name).map(|(_, description)| *description)
-}
-
-const DESCRIPTIONS: &[(&str, &str)] = &[
-    ("ConfigMap", "ConfigMap holds settings that pods read as files or variables."),
-    ("Deployment", "Deployment keeps a number of equal pods running and rolls changes of them out."),
-    ("EndpointSlice", "EndpointSlice lists addresses of a Service's endpoints, with their conditions."),
-    ("Endpoints", "Endpoints lists the addresses of a Service's endpoints in the older form."),
-    ("Event", "Event tells of something that happened to an object."),
-    ("IPAddress", "IPAddress stands for an address that somebody has, so that nobody else gets it."),
-    ("Lease", "Lease says who holds something, and when they last said so."),
-    ("Namespace", "Namespace is a room for names; deleting it deletes what is in it."),
-    ("Node", "Node is a machine that runs pods."),
-    ("ObjectMeta", "ObjectMeta is what all objects have: name, labels, owners, versions."),
-    ("Pod", "Pod is a group of containers that run on one node and share an address."),
-    ("ReplicaSet", "ReplicaSet keeps a number of equal pods running."),
-    ("Secret", "Secret holds what only some should read."),
-    ("Service", "Service is an address that leads to the pods its selector names."),
-    ("ServiceAccount", "ServiceAccount is who a pod is when it asks the API."),
-    ("ServiceCIDR", "ServiceCIDR is a range that cluster IPs are taken from."),
-    ("ServicePort", "ServicePort is a port of a Service and where on the pods it leads."),
-    (
-        "ServiceSpec",
-        "ServiceSpec says what a Service's addresses and ports are and which pods are behind them.",
-    ),
 ];
 
 fn property(field: &Field, references: &str) -> Json {
@@ -177,6 +148,9 @@ fn property(field: &Field, references: &str) -> Json {
         (Some(_), true) => Some("merge,retainKeys"),
     };
     let mut marks = Map::new();
+    if !field.description.is_empty() {
+        marks.insert("description".to_owned(), field.description.into());
+    }
     if let Some(strategy) = strategy {
         marks.insert("x-kubernetes-patch-strategy".to_owned(), strategy.into());
     }
