@@ -1,14 +1,15 @@
 //! The file itself: found as kubectl finds it, locked as kubectl locks it, replaced whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
+use switchyard_kernel::process::Process;
 
-use super::{Access, KubeconfigError, NotOurs, check, is_empty, merge, remove, text};
+use super::{Access, KubeconfigError, MARK, NotOurs, check, is_empty, merge, remove, text};
 
 /// How long another program may hold the lock; kubectl holds it for a millisecond.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -44,14 +45,18 @@ pub(in super::super) fn add(path: &Path, lab: &str, access: Option<&Access>) -> 
 
 /// Takes a lab's access out of the file, and takes away those of the `made` folders and files that are empty then.
 pub(in super::super) fn remove_from(path: &Path, lab: &str, made: &[PathBuf]) -> Result<(), KubeconfigError> {
-    if !path.exists() {
-        return remove_made(path, made);
+    if !path.parent().is_some_and(Path::exists) {
+        return Ok(());
     }
     let lock = Lock::take(path)?;
+    let _ = fs::remove_file(unfinished(&fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())));
     let old = read(path)?;
     let new = remove(old.clone(), lab);
     if is_empty(&new) && made.iter().any(|made| made == path) {
-        fs::remove_file(path).map_err(failed("removing", path))?;
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("removing", path)(error)),
+            _ => {}
+        }
     } else if new != old {
         write(path, &new)?;
     }
@@ -93,9 +98,9 @@ fn read(path: &Path) -> Result<Map<String, Value>, KubeconfigError> {
 fn write(path: &Path, config: &Map<String, Value>) -> Result<(), KubeconfigError> {
     // Where the file is a link, what it leads to is replaced and not the link.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let new = beside(&target, &format!("{}.new", std::process::id()));
+    let new = unfinished(&target);
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         if let Ok(old) = fs::metadata(&target) {
             // With sudo, the file of whoever called it stays theirs.
             std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
@@ -111,19 +116,28 @@ fn write(path: &Path, config: &Map<String, Value>) -> Result<(), KubeconfigError
     written.map_err(failed("writing", path))
 }
 
-/// The lock of kubectl: a file beside it that only one program can make.
+/// What is written before it is put in place. Who holds the lock may take away what a program left that was killed.
+fn unfinished(target: &Path) -> PathBuf {
+    beside(target, "switchyard-new")
+}
+
+/// The lock of kubectl: a name beside the file that only one program can make. Ours is a link that leads nowhere and
+/// says who made it, so that one left by a program that was killed is known.
 struct Lock(PathBuf);
 
 impl Lock {
     fn take(path: &Path) -> Result<Lock, KubeconfigError> {
         let lock = beside(path, "lock");
+        let owner =
+            Process::own().map_or_else(String::new, |own| format!("{MARK}:{}:{}", own.pid, own.started));
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match File::create_new(&lock) {
-                Ok(_) => return Ok(Lock(lock)),
+            match symlink(&owner, &lock) {
+                Ok(()) => return Ok(Lock(lock)),
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                     return Err(failed("locking", path)(error));
                 }
+                Err(_) if is_abandoned(&lock) => fs::remove_file(&lock).map_err(failed("unlocking", path))?,
                 Err(_) if Instant::now() >= deadline => {
                     return Err(KubeconfigError::Locked { path: path.to_owned(), lock });
                 }
@@ -131,6 +145,17 @@ impl Lock {
             }
         }
     }
+}
+
+/// Whether it is one of ours whose maker has ended.
+fn is_abandoned(lock: &Path) -> bool {
+    let Ok(owner) = fs::read_link(lock) else { return false };
+    let owner = owner.to_string_lossy();
+    let process = || {
+        let (pid, started) = owner.strip_prefix(MARK)?.strip_prefix(':')?.split_once(':')?;
+        Some(Process { pid: pid.parse().ok()?, started: started.parse().ok()? })
+    };
+    process().is_some_and(|process| !process.is_running())
 }
 
 impl Drop for Lock {

@@ -154,3 +154,17 @@ fn a_file_that_another_program_holds_is_left_and_the_lock_named() {
     assert!(error.contains("config.lock"), "{error}");
     assert!(!path.exists());
 }
+
+#[test]
+fn the_lock_of_a_program_that_was_killed_is_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config");
+    let lock = folder.path().join("config.lock");
+    let own = switchyard_kernel::process::Process::own().unwrap();
+    symlink(format!("{MARK}:{}:{}", own.pid, own.started + 1), &lock).unwrap();
+    add(&path, "lab", Some(&access())).unwrap();
+    assert!(fs::symlink_metadata(&lock).is_err());
+
+    symlink(format!("{MARK}:{}:{}", own.pid, own.started), &lock).unwrap();
+    assert!(add(&path, "lab", Some(&access())).unwrap_err().to_string().contains("config.lock"));
+}
