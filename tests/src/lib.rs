@@ -13,6 +13,7 @@ pub mod fuzz;
 pub mod harness;
 pub mod http;
 pub mod kernel;
+pub mod lab;
 pub mod objects;
 pub mod process;
 pub mod proxy;

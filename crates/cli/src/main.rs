@@ -14,13 +14,24 @@ Kubernetes service networking that explains itself.
 
 Usage: switchyard COMMAND [FLAGS]
 
-Commands:
+A cluster on this machine:
+  up         bring up a three-node cluster made of network namespaces
+  down       take it away again
+  status     print what it consists of and how it is
+  shell      run a shell or a command on a node, in a pod, or outside
+  logs       print what its programs have logged
+
+Parts of a cluster:
   proxy      run the node proxy; takes kube-proxy's flags (a link named kube-proxy does the same)
   apiserver  run the embedded API server; takes kube-apiserver's flags
+
+Explaining services:
   services   print what every service address does on a node
   rules      print the rules that the proxy would write, without root and without writing them
   verify     hold this node's kernel against what the proxy would have written
   trace      say what would become of a connection, and why
+
+Others:
   demo       build three nodes on this machine and make a service work between them
   version    print the version
 
@@ -54,7 +65,8 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "version" | "--version" => finish(Ok(format!("switchyard {}\n", env!("CARGO_PKG_VERSION")))),
         "help" | "--help" | "-h" => finish(Ok(USAGE.to_owned())),
-        other => finish(Err(usage_error(&format!("there is no command {other:?}")))),
+        other => switchyard_lab::cluster::main(other, rest)
+            .unwrap_or_else(|| finish(Err(usage_error(&format!("there is no command {other:?}"))))),
     }
 }
 

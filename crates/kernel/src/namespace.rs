@@ -37,6 +37,8 @@ pub struct NamespaceError {
 pub struct Namespace {
     name: String,
     file: File,
+    /// Whether the name goes with this value.
+    is_owned: bool,
 }
 
 impl Namespace {
@@ -51,7 +53,7 @@ impl Namespace {
             // A bind mount needs something to be mounted on.
             File::create_new(&path)?;
             match on_own_thread(|| pin_new_namespace(&path)).and_then(|()| File::open(&path)) {
-                Ok(file) => Ok(Namespace { name: name.to_owned(), file }),
+                Ok(file) => Ok(Namespace { name: name.to_owned(), file, is_owned: true }),
                 Err(error) => {
                     // The first error tells more than one of the clean-up's.
                     let _ = remove_path(&path);
@@ -66,6 +68,11 @@ impl Namespace {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Leaves the name in place, for [`remove`] to take away later.
+    pub fn keep(mut self) {
+        self.is_owned = false;
     }
 
     /// The open namespace file, for whoever hands it to the kernel.
@@ -104,7 +111,9 @@ impl NamespaceError {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.name) {
+        if self.is_owned
+            && let Err(error) = remove(&self.name)
+        {
             tracing::warn!("{error}");
         }
     }
@@ -138,6 +147,14 @@ impl NamespaceFile {
         open().map_err(|source| failed("opening", &path.display().to_string(), source))
     }
 
+    /// Opens the one of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn named(name: &str) -> Result<NamespaceFile, NamespaceError> {
+        NamespaceFile::open(&path(name))
+    }
+
     /// The calling thread's own.
     ///
     /// # Errors
@@ -156,6 +173,28 @@ impl NamespaceFile {
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// The number that the kernel knows the namespace by, as `/proc/PID/ns/net` shows it. Another namespace may get it
+    /// once this one is gone.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn id(&self) -> Result<u64, NamespaceError> {
+        let status = fstat(&self.file);
+        status
+            .map(|status| status.st_ino)
+            .map_err(|errno| failed("identifying", &self.path.display().to_string(), errno.into()))
+    }
+
+    /// Moves the calling thread into the namespace, for good: for a thread that is about to run another program, or
+    /// that starts all its programs there.
+    ///
+    /// # Errors
+    /// Without CAP_SYS_ADMIN.
+    pub fn enter(&self) -> Result<(), NamespaceError> {
+        let entered = setns(&self.file, CloneFlags::CLONE_NEWNET);
+        entered.map_err(|errno| failed("entering", &self.path.display().to_string(), errno.into()))
     }
 
     /// Whether both are the same namespace, by whatever paths they were opened.

@@ -5,6 +5,7 @@
 //! of it. The host is left untouched: links, addresses, routes and settings all live in the scene's namespaces.
 
 pub mod backend;
+pub mod cluster;
 pub mod demo;
 pub mod greeter;
 pub mod scene;

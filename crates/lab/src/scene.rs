@@ -84,6 +84,12 @@ impl Scene {
         Ok(scene)
     }
 
+    /// Leaves the namespaces in place when this process ends; [`sweep`] or [`namespace::remove`] takes them away. The
+    /// backends end.
+    pub fn keep(self) {
+        self.places.into_values().for_each(Namespace::keep);
+    }
+
     /// The scene's name, which the names of its namespaces begin with.
     #[must_use]
     pub fn name(&self) -> &str {

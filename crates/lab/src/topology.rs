@@ -13,10 +13,21 @@ pub struct Topology {
     /// LAN addresses of the router, the default gateway of every node. It forwards nothing, so what a node
     /// sends to nowhere is lost without an answer, as on a network that filters.
     pub router: Vec<IpNet>,
+    /// The machine of the API server, where a scene has one.
+    pub control: Option<Machine>,
     /// The nodes of the cluster, all on the LAN.
     pub nodes: Vec<Node>,
     /// The client that is no part of the cluster.
     pub outside: Outside,
+}
+
+/// A machine on the LAN that runs no pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Machine {
+    /// The name of its namespace within the scene.
+    pub name: String,
+    /// Its addresses on the LAN, with the LAN's prefix length.
+    pub addresses: Vec<IpNet>,
 }
 
 /// A node: one namespace with an uplink to the LAN and a bridge for its pods.
@@ -28,7 +39,8 @@ pub struct Node {
     pub zone: String,
     /// LAN addresses with the LAN's prefix length, the primary family first.
     pub addresses: Vec<IpNet>,
-    /// Pod CIDRs. The bridge takes the first host address of each.
+    /// Pod CIDRs. The bridge takes the first host address of each. Without any there is no bridge: making it, and
+    /// the routes to other nodes' pods, is left to the node's own agent.
     pub pod_cidrs: Vec<IpNet>,
     /// The pods that run here.
     pub pods: Vec<Pod>,
@@ -76,6 +88,7 @@ impl Topology {
         nodes[0].pods.push(three_nodes_pod("client", 1, 3));
         Topology {
             router: lan_addresses(1),
+            control: None,
             nodes,
             outside: Outside {
                 name: "outside".into(),
@@ -109,8 +122,14 @@ impl Topology {
         let mut routes: Vec<Route> = other_nodes.flat_map(pod_routes).collect();
         let remote = self.outside.remote_addresses.iter().map(|address| IpNet::from(*address));
         routes.extend(remote.filter_map(|destination| through(&self.outside.addresses, destination)));
-        routes.extend(default_routes(&host_addresses(&self.router)));
+        routes.extend(self.default_routes());
         routes
+    }
+
+    /// The route of a machine that is no node: everything that is not on the LAN goes to the router.
+    #[must_use]
+    pub fn default_routes(&self) -> Vec<Route> {
+        default_routes(&host_addresses(&self.router))
     }
 
     /// The routes of the client outside: each node's pods through that node, virtual addresses through the

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::topology::{Node, Route, Topology};
 
 /// The place of the LAN's bridge and router.
-const LAN: &str = "lan";
+pub(crate) const LAN: &str = "lan";
 /// Every machine's link towards its network.
 const UPLINK: &str = "eth0";
 /// The LAN itself.
@@ -100,11 +100,17 @@ pub enum WiringError {
     },
 }
 
-/// The names of all places of a topology: the LAN, the client outside, the nodes, the pods.
+/// The names of all places of a topology: the LAN, the client outside, the control plane, the nodes, the pods.
 pub(crate) fn places(topology: &Topology) -> Vec<String> {
     let nodes = topology.nodes.iter().map(|node| node.name.clone());
     let pods = topology.pods().map(|(_, pod)| pod.name.clone());
-    [LAN.to_owned(), topology.outside.name.clone()].into_iter().chain(nodes).chain(pods).collect()
+    let control = topology.control.iter().map(|machine| machine.name.clone());
+    [LAN.to_owned(), topology.outside.name.clone()]
+        .into_iter()
+        .chain(control)
+        .chain(nodes)
+        .chain(pods)
+        .collect()
 }
 
 /// Wires the namespaces of all [`places`].
@@ -131,6 +137,11 @@ pub(crate) fn wire(topology: &Topology, namespaces: &BTreeMap<String, Namespace>
     lan.add_bridge(LAN_BRIDGE, &topology.router)?;
     for node in &topology.nodes {
         wire_node(lan, node, &places)?;
+    }
+    if let Some(control) = &topology.control {
+        let here = &places[control.name.as_str()];
+        here.join(lan, LAN_BRIDGE, &control.name, &control.addresses)?;
+        here.add_routes(&topology.default_routes())?;
     }
     let outside = &places[topology.outside.name.as_str()];
     outside.join(lan, LAN_BRIDGE, &topology.outside.name, &topology.outside.addresses)?;
@@ -164,6 +175,9 @@ fn apply_settings(
 fn wire_node(lan: &Place<'_>, node: &Node, places: &BTreeMap<&str, Place<'_>>) -> Result<(), WiringError> {
     let here = &places[node.name.as_str()];
     here.join(lan, LAN_BRIDGE, &node.name, &node.addresses)?;
+    if node.pod_cidrs.is_empty() {
+        return Ok(());
+    }
     here.add_bridge(POD_BRIDGE, &node.bridge_addresses())?;
     for (number, pod) in node.pods.iter().enumerate() {
         let port = format!("veth{number}");
