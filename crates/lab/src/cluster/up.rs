@@ -13,6 +13,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use switchyard_kernel::namespace::NamespaceFile;
+use switchyard_kernel::process::Process;
 
 use super::claim::Claim;
 use super::commands::need_root;
@@ -211,7 +212,13 @@ fn start_keeper(name: &str, folder: &Folder) -> Result<ChildStdin, LabError> {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
     }
     let mut child = command.spawn().map_err(doing("starting the lab's keeper"))?;
-    child.stdin.take().ok_or_else(|| LabError::Other("the lab's keeper has no input".to_owned()))
+    let input = child.stdin.take();
+    let mut input = input.ok_or_else(|| LabError::Other("the lab's keeper has no input".to_owned()))?;
+    let process = i32::try_from(child.id()).ok().and_then(Process::find);
+    let process = process.ok_or_else(|| LabError::Other("the lab's keeper ended at once".to_owned()))?;
+    folder.write_keeper(&keeper::record(process))?;
+    tell(&mut input, keeper::START)?;
+    Ok(input)
 }
 
 fn tell(keeper: &mut ChildStdin, what: &str) -> Result<(), LabError> {

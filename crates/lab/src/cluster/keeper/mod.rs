@@ -4,8 +4,8 @@
 //! It also holds the socket of this machine that leads to the API server. While that starts again, clients wait in the
 //! socket's queue instead of being refused.
 //!
-//! `up` talks to it over its standard input: [`NODES`] when the nodes may start, [`DONE`] when all is well. If `up` goes
-//! away before that, nobody knows of the lab, and the keeper takes it away.
+//! `up` talks to it over its standard input: [`START`] once it has written down that there is a keeper, [`NODES`] when the nodes
+//! may start, [`DONE`] when all is well. If `up` goes away before that, nobody knows of the lab, and the keeper takes it away.
 
 mod backoff;
 mod supervisor;
@@ -27,6 +27,8 @@ use super::parts;
 use super::state::{self, KeeperRecord};
 use supervisor::Supervisor;
 
+/// The line that lets the keeper begin. Before it, nothing has been started that `down` could miss.
+pub(super) const START: &str = "start";
 /// The line that lets the nodes start.
 pub(super) const NODES: &str = "nodes";
 /// The line after which the lab stays.
@@ -35,6 +37,7 @@ pub(super) const DONE: &str = "done";
 /// What the keeper waits for.
 #[derive(Debug, PartialEq, Eq)]
 enum Event {
+    Start,
     StartNodes,
     Done,
     /// `up` has gone away.
@@ -48,8 +51,12 @@ pub(super) fn run(name: &str) -> Result<(), LabError> {
     nix::unistd::setsid().map_err(|errno| doing("leaving the session of `switchyard up`")(errno.into()))?;
     let (folder, lab) = state::known_lab(name)?;
     let binary = std::env::current_exe().map_err(doing("finding this program"))?;
-    let supervisor = Supervisor::new(name.to_owned(), binary.clone(), folder.clone(), start_record()?);
     let events = events()?;
+    if events.recv() != Ok(Event::Start) {
+        return Ok(());
+    }
+    let own = Process::own().ok_or_else(|| LabError::Other("there is no /proc".to_owned()))?;
+    let supervisor = Supervisor::new(name.to_owned(), binary.clone(), folder.clone(), record(own));
     supervisor.start(parts::control(&lab.settings, &folder), Some(listen(&supervisor)?))?;
     let mut is_done = false;
     while let Ok(event) = events.recv() {
@@ -60,6 +67,7 @@ pub(super) fn run(name: &str) -> Result<(), LabError> {
                     supervisor.start(part, None)?;
                 }
             }
+            Event::Start => {}
             Event::Done => is_done = true,
             Event::Alone if is_done => {}
             Event::Alone => {
@@ -74,9 +82,9 @@ pub(super) fn run(name: &str) -> Result<(), LabError> {
     Ok(())
 }
 
-fn start_record() -> Result<KeeperRecord, LabError> {
-    let process = Process::own().ok_or_else(|| LabError::Other("there is no /proc".to_owned()))?;
-    Ok(KeeperRecord { boot: state::boot(), process, port: 0, parts: Vec::new() })
+/// Of a keeper that has started nothing yet.
+pub(super) fn record(process: Process) -> KeeperRecord {
+    KeeperRecord { boot: state::boot(), process, port: 0, parts: Vec::new() }
 }
 
 /// Listens on a free port of this machine, and says which.
@@ -107,6 +115,7 @@ fn events() -> Result<mpsc::Receiver<Event>, LabError> {
 fn hear(events: &Sender<Event>) {
     for line in io::stdin().lock().lines().map_while(Result::ok) {
         let event = match line.as_str() {
+            START => Event::Start,
             NODES => Event::StartNodes,
             DONE => Event::Done,
             _ => continue,
