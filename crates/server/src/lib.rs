@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod controllers;
 pub mod field;
 pub mod flags;
+pub mod forward;
 pub mod handlers;
 pub mod http;
 pub mod metadata;

@@ -69,6 +69,8 @@ pub struct Certificates {
     pub serving: Pair,
     /// Of a member of `system:masters`.
     pub admin: Pair,
+    /// What node agents know the server by.
+    pub agent_client: Pair,
     /// PKCS #8, in DER.
     pub token_key: Vec<u8>,
 }
@@ -123,10 +125,13 @@ pub fn prepare(
     let serving = kept(directory, "apiserver", &authority, Subject::Server(names), now)?;
     let admin = Subject::Client { name: "kubernetes-admin", groups: &["system:masters"] };
     let admin = kept(directory, "admin", &authority, admin, now)?;
+    let agent_client = Subject::Client { name: "kube-apiserver-kubelet-client", groups: &["system:masters"] };
+    let agent_client = kept(directory, "apiserver-kubelet-client", &authority, agent_client, now)?;
     Ok(Certificates {
         authority: authority.pem().to_owned(),
         serving,
         admin,
+        agent_client,
         token_key: token_key(directory)?,
     })
 }

@@ -35,7 +35,7 @@ fn what_is_good_is_used_again() {
         assert_eq!(mode, 0o600, "{:?}", entry.file_name());
     }
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-    assert_eq!(fs::read_dir(&path).unwrap().count(), 7, "nothing is left behind");
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 9, "nothing is left behind");
 }
 
 #[test]

@@ -76,6 +76,9 @@ pub struct ServeFlags {
     /// Authorities whose client certificates are good, in PEM, besides the server's own
     #[arg(long, value_name = "FILE")]
     pub client_ca_file: Option<PathBuf>,
+    /// Who signs the certificates of node agents; without it any is accepted
+    #[arg(long, value_name = "FILE")]
+    pub kubelet_certificate_authority: Option<PathBuf>,
     /// Lines of token,user,uid,"group1,group2"
     #[arg(long, value_name = "FILE")]
     pub token_auth_file: Option<PathBuf>,

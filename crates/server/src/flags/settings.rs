@@ -39,6 +39,8 @@ pub struct Settings {
     /// Certificate and key.
     pub tls: Option<(PathBuf, PathBuf)>,
     pub client_ca: Option<PathBuf>,
+    /// Who signs the certificates of node agents; anybody if it is not given.
+    pub agent_ca: Option<PathBuf>,
     pub token_file: Option<PathBuf>,
     pub allows_anonymous: bool,
     pub event_ttl: Duration,
@@ -98,6 +100,7 @@ impl Settings {
                 ("tls-private-key-file", &flags.tls_private_key_file),
             )?,
             client_ca: flags.client_ca_file.clone(),
+            agent_ca: flags.kubelet_certificate_authority.clone(),
             token_file: flags.token_auth_file.clone(),
             allows_anonymous: flags.anonymous_auth,
             event_ttl: flags.event_ttl,

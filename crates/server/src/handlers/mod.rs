@@ -171,10 +171,6 @@ impl Handlers {
             return Err(ApiError::method_not_allowed());
         }
         match (subresource.write, request.verb) {
-            (SubresourceWrite::Absent, _) => {
-                let path = format!("{}/{}", request.resource.names().plural, subresource.name);
-                Err(ApiError::unavailable(format!("{path} is not served here: it takes a node agent")))
-            }
             (SubresourceWrite::Status, Verb::Get) => self.get(request).await,
             (SubresourceWrite::Status, Verb::Update) => self.update(request).await,
             (SubresourceWrite::Status, Verb::Patch) => self.patch(request).await,

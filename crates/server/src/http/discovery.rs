@@ -12,7 +12,7 @@ use super::negotiation::{Encoding, MediaRange, not_acceptable};
 use super::response::{self, Body};
 use super::reviews;
 use super::token_request;
-use crate::registry::{Names, Registry, Scope, Subresource, SubresourceWrite};
+use crate::registry::{Names, Registry, Scope, Subresource};
 use crate::status::ApiError;
 
 /// Of answers with everything at once; clients compare it.
@@ -182,8 +182,7 @@ fn group_versions(registry: &Registry) -> Vec<GroupVersion> {
     };
     for resource in registry.all() {
         let names = *resource.names();
-        let served = resource.subresources().iter().filter(|one| one.write != SubresourceWrite::Absent);
-        let mut subresources: Vec<Subresource> = served.copied().collect();
+        let mut subresources = resource.subresources().to_vec();
         if (names.group, names.plural) == ("", "serviceaccounts") {
             subresources.push(token_request::SUBRESOURCE);
         }

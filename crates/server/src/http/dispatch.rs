@@ -18,12 +18,26 @@ use crate::authentication::{MASTERS, UserInfo};
 use crate::authorization::node;
 use crate::handlers::{FieldValidation, Reply, Request, Verb};
 use crate::object::Object;
-use crate::registry::{Names, Resource, Scope};
+use crate::registry::{Names, Resource, Scope, SubresourceWrite};
 use crate::schema;
 use crate::status::ApiError;
 
 /// Bodies that are longer are not read.
 const MOST_BODY_BYTES: usize = 3 * 1024 * 1024;
+
+/// Whether somebody else answers.
+///
+/// # Errors
+/// 405 for a verb that does not go with the subresource.
+fn is_forwarded(resource: &dyn Resource, info: &ResourceInfo, verb: Verb) -> Result<bool, ApiError> {
+    let subresource = resource.subresources().iter().find(|one| one.name == info.subresource);
+    match subresource.filter(|one| one.write == SubresourceWrite::Forwarded) {
+        Some(subresource) if !subresource.verbs.contains(&verb.as_str()) => {
+            Err(ApiError::method_not_allowed())
+        }
+        found => Ok(found.is_some()),
+    }
+}
 
 /// Who answers about a resource.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +110,11 @@ impl Front {
         }
         let verb = info.verb.ok_or_else(ApiError::method_not_allowed)?;
         let plan = self.plan(info, verb)?;
+        if let Plan::Resource(resource) = plan
+            && is_forwarded(&**resource, info, verb)?
+        {
+            return self.forward(head, info, body).await;
+        }
         let body = match verb {
             Verb::Get | Verb::List | Verb::Watch => Bytes::new(),
             _ => read(&head.headers, body).await?,

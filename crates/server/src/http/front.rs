@@ -1,15 +1,16 @@
 //! The stages of a request, from its head to its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, AUTHORIZATION, HeaderName, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Body as HttpBody;
+use hyper::upgrade::OnUpgrade;
 use serde_json::Map;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use super::{Query, RequestInfo};
 use crate::authentication::impersonation::Impersonation;
 use crate::authentication::{Authenticator, Peer, UserInfo};
 use crate::authorization::{Action, authorize};
+use crate::forward::{AgentTls, Forwarder};
 use crate::handlers::Handlers;
 use crate::registry::Registry;
 use crate::status::ApiError;
@@ -53,6 +55,7 @@ pub struct Front {
     pub(super) openapi: OpenApi,
     pub(super) health: Health,
     pub(super) metrics: Metrics,
+    pub(super) forwarder: Forwarder,
     pub(super) stopping: CancellationToken,
     in_flight: Semaphore,
 }
@@ -66,6 +69,8 @@ pub struct Parts {
     pub authenticator: Authenticator,
     /// `HOST:PORT`, for clients.
     pub server_address: String,
+    /// What node agents know the server by.
+    pub agent_tls: AgentTls,
     /// Ends watches.
     pub stopping: CancellationToken,
 }
@@ -74,9 +79,13 @@ pub struct Parts {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,
+    /// As it was sent.
+    pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
     pub(super) query: Query,
     pub(super) info: RequestInfo,
+    /// The connection itself, for who is to take it over.
+    pub(super) upgrade: Mutex<Option<OnUpgrade>>,
 }
 
 impl Head {
@@ -111,13 +120,14 @@ impl Front {
     /// # Errors
     /// When the metrics cannot be set up.
     pub fn new(parts: Parts) -> Result<Front, prometheus::Error> {
-        let Parts { registry, cache, handlers, authenticator, server_address, stopping } = parts;
+        let Parts { registry, cache, handlers, authenticator, server_address, agent_tls, stopping } = parts;
         Ok(Front {
             discovery: Discovery::new(&registry, &server_address),
             openapi: OpenApi::new(registry.clone()),
             health: Health::new(cache.clone(), stopping.clone()),
             metrics: Metrics::new()?,
             objects: Objects { cache, registry: registry.clone() },
+            forwarder: Forwarder::new(agent_tls, stopping.clone()),
             in_flight: Semaphore::new(MOST_IN_FLIGHT),
             registry,
             handlers,
@@ -142,7 +152,7 @@ impl Front {
 
     async fn answer_parts(
         &self,
-        parts: http::request::Parts,
+        mut parts: http::request::Parts,
         body: RequestBody,
         peer: &Peer,
     ) -> Response<Body> {
@@ -151,7 +161,15 @@ impl Front {
         let mut answer = match RequestInfo::parse(&parts.method, parts.uri.path(), &query) {
             Err(error) => response::error(&error, Encoding::Json),
             Ok(info) => {
-                let head = Head { method: parts.method, headers: parts.headers, query, info };
+                let upgrade = Mutex::new(parts.extensions.remove::<OnUpgrade>());
+                let head = Head {
+                    method: parts.method,
+                    uri: parts.uri,
+                    headers: parts.headers,
+                    query,
+                    info,
+                    upgrade,
+                };
                 self.observe(&head, body, peer, &audit_id).await
             }
         };

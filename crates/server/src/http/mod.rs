@@ -6,7 +6,8 @@
 
 pub mod discovery;
 mod dispatch;
-pub mod front;
+pub mod forwarding;
+mod front;
 pub mod health;
 pub mod metrics;
 pub mod negotiation;

@@ -175,7 +175,7 @@ async fn connection(stream: TcpStream, tls: Tls, front: Arc<Front>, watcher: Wat
         async move { Ok::<_, Infallible>(front.answer(request, &peer).await) }
     });
     let builder = builder();
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection.into_owned()).await {
         tracing::debug!(error, "a connection ended");
     }

@@ -86,8 +86,8 @@ pub enum SubresourceWrite {
     Status,
     /// Another view of the object, or an action: [`Resource::subresource`] has it.
     Own,
-    /// Not served here; the answer says so.
-    Absent,
+    /// Answered by a node's agent, or by a pod: [`crate::forward`].
+    Forwarded,
 }
 
 /// What a descriptor may look at while it works on an object: a consistent state, the time, and the cluster's settings.

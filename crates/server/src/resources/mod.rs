@@ -21,7 +21,7 @@ mod servicecidrs;
 mod services;
 pub mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod workloads;
 
 use std::sync::Arc;

@@ -21,7 +21,7 @@ static CLUSTER: LazyLock<ClusterSettings> = LazyLock::new(|| ClusterSettings {
     secure_port: 6443,
 });
 
-pub(super) fn object(value: Value) -> Object {
+pub(crate) fn object(value: Value) -> Object {
     serde_json::from_value(value).map(Object).unwrap()
 }
 

@@ -26,6 +26,7 @@ use crate::authentication::{Authenticator, ClientVerifier, Peer};
 use crate::certificates::{self, Certificates, Pair, ServerNames, kubeconfig};
 use crate::controllers::{self, ControllerSettings};
 use crate::flags::{Settings, StoreSettings};
+use crate::forward::AgentTls;
 use crate::handlers::{Handlers, expiry};
 use crate::http::objects::Objects;
 use crate::http::server::{self, Tls};
@@ -193,9 +194,27 @@ fn front(
             allows_anonymous: settings.allows_anonymous,
         },
         server_address: SocketAddr::new(cluster.advertise_address, cluster.secure_port).to_string(),
+        agent_tls: agent_tls(settings, certificates)?,
         stopping: stopping.clone(),
     };
     Front::new(parts).map_err(|error| RunError::Other(format!("setting up the metrics: {error}")))
+}
+
+/// How node agents are reached.
+fn agent_tls(settings: &Settings, certificates: &Certificates) -> Result<AgentTls, RunError> {
+    let roots = match &settings.agent_ca {
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            let flag = "kubelet-certificate-authority";
+            add_roots(&mut roots, &read(flag, path)?, flag, path)?;
+            Some(roots)
+        }
+        None => None,
+    };
+    let place = settings.cert_dir.join("apiserver-kubelet-client.crt");
+    let (chain, key) = certificates.agent_client.to_der(&place)?;
+    AgentTls::new(chain, key, roots)
+        .map_err(|error| RunError::Other(format!("using the certificate {}: {error}", place.display())))
 }
 
 fn tls(settings: &Settings, certificates: &Certificates) -> Result<Tls, RunError> {

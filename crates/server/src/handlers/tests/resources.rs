@@ -139,7 +139,7 @@ impl Resource for Services {
 
     fn subresources(&self) -> &'static [Subresource] {
         const PROXY: Subresource =
-            Subresource { name: "proxy", verbs: &["get"], write: SubresourceWrite::Absent, ..STATUS };
+            Subresource { name: "proxy", verbs: &["get"], write: SubresourceWrite::Forwarded, ..STATUS };
         &[PROXY, STATUS]
     }
 

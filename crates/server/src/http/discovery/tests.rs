@@ -4,6 +4,7 @@ use http_body_util::BodyExt;
 
 use super::*;
 use crate::registry::Resource;
+use crate::registry::SubresourceWrite;
 
 #[derive(Debug)]
 struct Slices;
@@ -56,7 +57,8 @@ impl Resource for Services {
     }
 
     fn subresources(&self) -> &'static [Subresource] {
-        const PROXY: Subresource = Subresource { name: "proxy", write: SubresourceWrite::Absent, ..STATUS };
+        const PROXY: Subresource =
+            Subresource { name: "proxy", write: SubresourceWrite::Forwarded, ..STATUS };
         &[STATUS, PROXY]
     }
 }
@@ -111,7 +113,10 @@ async fn groups_and_resources_are_listed_one_by_one() {
     assert!(list.get("apiVersion").is_none(), "the core list has none");
     let entries: Vec<_> =
         list["resources"].as_array().unwrap().iter().map(|entry| entry["name"].clone()).collect();
-    assert_eq!(entries, ["serviceaccounts", "serviceaccounts/token", "services", "services/status"]);
+    assert_eq!(
+        entries,
+        ["serviceaccounts", "serviceaccounts/token", "services", "services/proxy", "services/status"]
+    );
     assert_eq!(
         list["resources"][1],
         json!({"name": "serviceaccounts/token", "singularName": "", "namespaced": true, "group": "authentication.k8s.io",
@@ -143,8 +148,12 @@ async fn everything_can_be_had_at_once() {
     let services = &api["items"][0]["versions"][0]["resources"][1];
     assert_eq!(
         services["subresources"],
-        json!([{"subresource": "status", "responseKind": {"group": "", "version": "", "kind": "Service"},
-            "verbs": ["get", "patch", "update"]}])
+        json!([
+            {"subresource": "proxy", "responseKind": {"group": "", "version": "", "kind": "Service"},
+                "verbs": ["get", "patch", "update"]},
+            {"subresource": "status", "responseKind": {"group": "", "version": "", "kind": "Service"},
+                "verbs": ["get", "patch", "update"]},
+        ])
     );
     let etag = headers[ETAG].to_str().unwrap().to_owned();
     let (code, _, nothing) = get("/apis", AT_ONCE, &etag).await;

@@ -35,7 +35,7 @@ const SUBRESOURCES: &[Subresource] = &[
         group: "",
         version: "",
         kind: "NodeProxyOptions",
-        write: SubresourceWrite::Absent,
+        write: SubresourceWrite::Forwarded,
     },
     Subresource {
         name: "status",

@@ -38,7 +38,7 @@ const NAMES: Names = Names {
 };
 
 const SUBRESOURCES: &[Subresource] = &[
-    absent("attach", &["create", "get"], "PodAttachOptions"),
+    forwarded("attach", &["create", "get"], "PodAttachOptions"),
     Subresource {
         name: "binding",
         verbs: &["create"],
@@ -55,10 +55,10 @@ const SUBRESOURCES: &[Subresource] = &[
         kind: "Eviction",
         write: SubresourceWrite::Own,
     },
-    absent("exec", &["create", "get"], "PodExecOptions"),
-    absent("log", &["get"], "Pod"),
-    absent("portforward", &["create", "get"], "PodPortForwardOptions"),
-    absent("proxy", &["create", "delete", "get", "patch", "update"], "PodProxyOptions"),
+    forwarded("exec", &["create", "get"], "PodExecOptions"),
+    forwarded("log", &["get"], "Pod"),
+    forwarded("portforward", &["create", "get"], "PodPortForwardOptions"),
+    forwarded("proxy", &["create", "delete", "get", "patch", "update"], "PodProxyOptions"),
     Subresource {
         name: "status",
         verbs: &["get", "patch", "update"],
@@ -69,9 +69,9 @@ const SUBRESOURCES: &[Subresource] = &[
     },
 ];
 
-/// One that takes the agent of the pod's node.
-const fn absent(name: &'static str, verbs: &'static [&'static str], kind: &'static str) -> Subresource {
-    Subresource { name, verbs, group: "", version: "", kind, write: SubresourceWrite::Absent }
+/// One that the agent of the pod's node answers, or the pod itself.
+const fn forwarded(name: &'static str, verbs: &'static [&'static str], kind: &'static str) -> Subresource {
+    Subresource { name, verbs, group: "", version: "", kind, write: SubresourceWrite::Forwarded }
 }
 
 const NODE_NAME: [&str; 2] = ["spec", "nodeName"];

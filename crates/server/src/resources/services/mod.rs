@@ -34,14 +34,24 @@ const NAMES: Names = Names {
     verbs: Names::ALL_VERBS,
 };
 
-const SUBRESOURCES: &[Subresource] = &[Subresource {
-    name: "status",
-    verbs: &["get", "patch", "update"],
-    group: "",
-    version: "",
-    kind: "Service",
-    write: SubresourceWrite::Status,
-}];
+const SUBRESOURCES: &[Subresource] = &[
+    Subresource {
+        name: "proxy",
+        verbs: &["create", "delete", "get", "patch", "update"],
+        group: "",
+        version: "",
+        kind: "ServiceProxyOptions",
+        write: SubresourceWrite::Forwarded,
+    },
+    Subresource {
+        name: "status",
+        verbs: &["get", "patch", "update"],
+        group: "",
+        version: "",
+        kind: "Service",
+        write: SubresourceWrite::Status,
+    },
+];
 
 /// The error of a Service with these fields.
 fn invalid(object: &Object, errors: &[FieldError]) -> ApiError {
