@@ -2,28 +2,43 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::thread;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
 use switchyard_tests::api_server::ApiServer;
 use switchyard_tests::wait::eventually;
 
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 
 fn main() -> Result<ExitCode> {
     let args = Arguments::from_args();
     let trial = Trial::test("requests_to_pods_and_services_pass_through", || {
-        run().map_err(|error| Failed::from(format!("{error:#}")))
+        // On a thread of its own, whose network it and its children see only.
+        let test = thread::spawn(|| own_network().and_then(|()| run()));
+        let result = test.join().map_err(|_| anyhow!("the test panicked"));
+        result.flatten().map_err(|error| Failed::from(format!("{error:#}")))
     });
     Ok(libtest_mimic::run(&args, vec![trial]).exit_code())
 }
 
+/// Endpoints must not be of the loopback range, so there is another address.
+fn own_network() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET)?;
+    for line in ["link set lo up", &format!("address add {ADDRESS}/32 dev lo")] {
+        let status = Command::new("ip").args(line.split(' ')).status()?;
+        ensure!(status.success(), "ip {line}: {status}");
+    }
+    Ok(())
+}
+
 /// A web server that answers with the line and the body that it was sent, as long as the test runs.
 fn echo() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let listener = TcpListener::bind((ADDRESS, 0))?;
     let port = listener.local_addr()?.port();
     thread::spawn(move || {
         for connection in listener.incoming().flatten() {
@@ -72,7 +87,7 @@ fn run() -> Result<()> {
     server.kubectl_with(&["create", "-f", "-"], &pod.to_string())?;
     let mut stored: Value = server.get(&["pod", "web"])?;
     stored["status"] = json!({
-        "phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}],
+        "phase": "Running", "podIP": ADDRESS, "podIPs": [{"ip": ADDRESS}],
         "conditions": [{"type": "Ready", "status": "True"}],
     });
     let path = "/api/v1/namespaces/default/pods/web/status";
@@ -97,7 +112,7 @@ fn run() -> Result<()> {
     let refused =
         server.kubectl_refused(&["get", "--raw", "/api/v1/namespaces/default/services/web:99/proxy/"], "")?;
     ensure!(refused.contains("no service port 99 found for service"), "{refused}");
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr().context("no address")?.port();
+    let nobody = TcpListener::bind((ADDRESS, 0))?.local_addr().context("no address")?.port();
     let path = format!("/api/v1/namespaces/default/pods/web:{nobody}/proxy/");
     let refused = server.kubectl_refused(&["get", "--raw", &path], "")?;
     ensure!(refused.contains("error trying to reach pod") && refused.contains("refused"), "{refused}");
