@@ -24,6 +24,7 @@ A cluster on this machine:
 Parts of a cluster:
   proxy      run the node proxy; takes kube-proxy's flags (a link named kube-proxy does the same)
   apiserver  run the embedded API server; takes kube-apiserver's flags
+  agent      run the pods that are bound to this node; takes kubelet's flags
 
 Explaining services:
   services   print what every service address does on a node
@@ -53,8 +54,9 @@ fn main() -> ExitCode {
     };
     match command.as_str() {
         "proxy" => switchyard_proxy::run::main("switchyard proxy", rest),
-        "apiserver" => switchyard_server::run::main("switchyard apiserver", rest, |verbosity| {
-            logging::install(logging::Options { verbosity: verbosity.into(), ..Default::default() });
+        "apiserver" => switchyard_server::run::main("switchyard apiserver", rest, install_logging),
+        "agent" => switchyard_agent::run::main("switchyard agent", rest, install_logging, |_| {
+            Ok(std::sync::Arc::new(switchyard_agent::runtime::fake::FakeRuntime::default()))
         }),
         "services" => finish(switchyard_proxy::inspect::services(rest)),
         "rules" => finish(switchyard_proxy::inspect::rules(rest)),
@@ -68,6 +70,10 @@ fn main() -> ExitCode {
         other => switchyard_lab::cluster::main(other, rest)
             .unwrap_or_else(|| finish(Err(usage_error(&format!("there is no command {other:?}"))))),
     }
+}
+
+fn install_logging(verbosity: u8) {
+    logging::install(logging::Options { verbosity: verbosity.into(), ..Default::default() });
 }
 
 /// The plugin of the container network interface: told what to do by the environment and standard input.

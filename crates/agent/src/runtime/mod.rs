@@ -6,6 +6,7 @@
 //! Every call blocks until it is done, and may be made from any thread.
 
 mod error;
+pub mod fake;
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;

@@ -1,0 +1,8 @@
+//! The network of pods: joining one to it through CNI, and the ways to the pods of other nodes.
+
+mod cni;
+mod keeper;
+
+pub(crate) use cni::NETWORK_NOTE;
+pub use cni::{Cni, CniError};
+pub(crate) use keeper::NetworkKeeper;
