@@ -6,6 +6,7 @@
 mod core;
 mod events;
 pub mod flags;
+mod images;
 pub mod network;
 mod node;
 pub mod pod;
@@ -14,3 +15,12 @@ pub mod run;
 pub mod runtime;
 #[cfg(test)]
 mod testing;
+
+use std::process::ExitCode;
+
+/// Runs what this program was started for by itself: sandboxes, containers, built-in programs. `None` if the arguments are
+/// nothing of the kind. A program that runs an agent looks here before anything else.
+#[must_use]
+pub fn hidden_command(arguments: &[String]) -> Option<ExitCode> {
+    runtime::process::hidden_command(arguments).or_else(|| images::hidden_command(arguments))
+}

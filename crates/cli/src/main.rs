@@ -1,11 +1,14 @@
 //! The one binary: picks a command by its first argument, or by the name it is called by.
 
 mod demo;
+mod send;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use switchyard_agent::runtime::process;
 use switchyard_proxy::flags::Exit;
 use switchyard_proxy::logging;
 
@@ -49,21 +52,27 @@ fn main() -> ExitCode {
         Some("switchyard-cni") => return cni_plugin(),
         _ => {}
     }
+    if let Some(code) = switchyard_agent::hidden_command(&arguments) {
+        return code;
+    }
     let Some((command, rest)) = arguments.split_first() else {
         return finish(Err(usage_error("a command is missing")));
     };
     match command.as_str() {
         "proxy" => switchyard_proxy::run::main("switchyard proxy", rest),
         "apiserver" => switchyard_server::run::main("switchyard apiserver", rest, install_logging),
-        "agent" => switchyard_agent::run::main("switchyard agent", rest, install_logging, |_| {
-            Ok(std::sync::Arc::new(switchyard_agent::runtime::fake::FakeRuntime::default()))
+        "agent" => switchyard_agent::run::main("switchyard agent", rest, install_logging, |settings| {
+            let settings = process::Settings {
+                folder: settings.root_dir.join("sandboxes"),
+                prefix: settings.namespace_prefix.clone(),
+                hidden: vec![settings.kubeconfig.clone()],
+            };
+            Ok(Arc::new(process::ProcessRuntime::open(settings)?))
         }),
         "services" => finish(switchyard_proxy::inspect::services(rest)),
         "rules" => finish(switchyard_proxy::inspect::rules(rest)),
         "verify" => finish(switchyard_proxy::verify::verify(rest)),
-        "trace" => finish(switchyard_proxy::trace::trace(rest, &|_, _| {
-            Err("--send takes a lab, where every place can be entered".to_owned())
-        })),
+        "trace" => finish(switchyard_proxy::trace::trace(rest, &send::send)),
         "demo" => demo::run(rest),
         "version" | "--version" => finish(Ok(format!("switchyard {}\n", env!("CARGO_PKG_VERSION")))),
         "help" | "--help" | "-h" => finish(Ok(USAGE.to_owned())),

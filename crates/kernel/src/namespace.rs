@@ -37,8 +37,8 @@ pub struct NamespaceError {
 pub struct Namespace {
     name: String,
     file: File,
-    /// Whether the name goes with this value.
-    is_owned: bool,
+    /// Whether the name stays when this is dropped.
+    kept: bool,
 }
 
 impl Namespace {
@@ -53,7 +53,7 @@ impl Namespace {
             // A bind mount needs something to be mounted on.
             File::create_new(&path)?;
             match on_own_thread(|| pin_new_namespace(&path)).and_then(|()| File::open(&path)) {
-                Ok(file) => Ok(Namespace { name: name.to_owned(), file, is_owned: true }),
+                Ok(file) => Ok(Namespace { name: name.to_owned(), file, kept: false }),
                 Err(error) => {
                     // The first error tells more than one of the clean-up's.
                     let _ = remove_path(&path);
@@ -70,15 +70,19 @@ impl Namespace {
         &self.name
     }
 
-    /// Leaves the name in place, for [`remove`] to take away later.
-    pub fn keep(mut self) {
-        self.is_owned = false;
-    }
-
     /// The open namespace file, for whoever hands it to the kernel.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Leaves the name in place: the namespace then stays until [`remove`] is called with its name.
+    ///
+    /// # Errors
+    /// When it cannot be opened again; it stays then too.
+    pub fn keep(mut self) -> Result<NamespaceFile, NamespaceError> {
+        self.kept = true;
+        NamespaceFile::open(&path(&self.name))
     }
 
     /// Runs `work` on a thread in the namespace and waits for it. Threads, processes and sockets that it
@@ -111,9 +115,10 @@ impl NamespaceError {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        if self.is_owned
-            && let Err(error) = remove(&self.name)
-        {
+        if self.kept {
+            return;
+        }
+        if let Err(error) = remove(&self.name) {
             tracing::warn!("{error}");
         }
     }
@@ -263,14 +268,16 @@ fn remove_path(path: &Path) -> io::Result<()> {
     }
 }
 
-fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+pub(crate) fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let worker = thread::Builder::new().spawn_scoped(scope, work)?;
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-fn path(name: &str) -> PathBuf {
+/// Where a name is kept: CNI calls this path `CNI_NETNS`.
+#[must_use]
+pub fn path(name: &str) -> PathBuf {
     Path::new(NAMES).join(name)
 }
 

@@ -86,8 +86,13 @@ impl Scene {
 
     /// Leaves the namespaces in place when this process ends; [`sweep`] or [`namespace::remove`] takes them away. The
     /// backends end.
-    pub fn keep(self) {
-        self.places.into_values().for_each(Namespace::keep);
+    ///
+    /// # Errors
+    /// When a namespace has gone away meanwhile.
+    pub fn keep(self) -> Result<(), SceneError> {
+        let Scene { name, places, .. } = self;
+        let kept = places.into_values().try_for_each(|namespace| namespace.keep().map(drop));
+        kept.map_err(|source| SceneError::Namespace { scene: name, source })
     }
 
     /// The scene's name, which the names of its namespaces begin with.

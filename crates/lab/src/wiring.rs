@@ -72,6 +72,14 @@ pub enum WiringError {
         "pods on one node need bridge netfilter to reach each other through services: run `modprobe br_netfilter`"
     )]
     NoBridgeNetfilter,
+    /// The kernel has no bridges or no veth pairs.
+    #[error(
+        "this kernel lacks links that a scene is made of: run `modprobe --all bridge veth`, or use a kernel that has them"
+    )]
+    Unsupported {
+        /// What was tried.
+        source: LinkError,
+    },
     /// A link, address or route.
     #[error("at {place}")]
     Link {
@@ -236,6 +244,9 @@ impl<'a> Place<'a> {
     }
 
     fn check(&self, result: Result<(), LinkError>) -> Result<(), WiringError> {
-        result.map_err(|source| WiringError::Link { place: self.name.to_owned(), source })
+        result.map_err(|source| match source.is_unsupported() {
+            true => WiringError::Unsupported { source },
+            false => WiringError::Link { place: self.name.to_owned(), source },
+        })
     }
 }

@@ -30,6 +30,9 @@ pub struct Flags {
     /// Where the agent keeps its state
     #[arg(long, value_name = "DIR", default_value = "/var/lib/switchyard/agent")]
     pub root_dir: PathBuf,
+    /// What the names of pods' network namespaces begin with; default: the node's name
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    pub namespace_prefix: String,
     /// Where network configurations are. If there is none, one for switchyard-cni is written
     #[arg(long, value_name = "DIR", default_value = "/etc/cni/net.d")]
     pub cni_conf_dir: PathBuf,

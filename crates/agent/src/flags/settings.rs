@@ -39,6 +39,8 @@ pub struct Settings {
     /// The first is the primary one; at most one a family.
     pub node_ips: Vec<IpAddr>,
     pub root_dir: PathBuf,
+    /// What the names of pods' network namespaces begin with.
+    pub namespace_prefix: String,
     pub cni_conf_dir: PathBuf,
     pub cni_bin_dirs: Vec<PathBuf>,
     pub register_node: bool,
@@ -63,6 +65,10 @@ impl Settings {
             "" => host.name.to_lowercase(),
             name => name.to_owned(),
         };
+        let namespace_prefix = match flags.namespace_prefix.as_str() {
+            "" => node_name.clone(),
+            prefix => prefix.to_owned(),
+        };
         if !is_node_name(&node_name) {
             let why = "a node's name is of small letters, digits, - and ., and begins and ends with a letter or digit";
             return Err(bad("hostname-override", node_name, why));
@@ -79,6 +85,7 @@ impl Settings {
             node_name,
             node_ips,
             root_dir: flags.root_dir.clone(),
+            namespace_prefix,
             cni_conf_dir: flags.cni_conf_dir.clone(),
             cni_bin_dirs: flags.cni_bin_dir.clone(),
             register_node: flags.register_node,

@@ -30,3 +30,10 @@ pub enum RuntimeError {
         source: io::Error,
     },
 }
+
+impl RuntimeError {
+    /// For `map_err`: what was being done when it happened.
+    pub(crate) fn doing(doing: impl Into<String>) -> impl FnOnce(io::Error) -> RuntimeError {
+        |source| RuntimeError::Io { doing: doing.into(), source }
+    }
+}

@@ -7,6 +7,7 @@
 
 mod error;
 pub mod fake;
+pub mod process;
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;

@@ -60,6 +60,12 @@ impl LinkError {
         self.is(&[Errno::EEXIST])
     }
 
+    /// Whether the kernel has no links of the kind asked for.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        self.is(&[Errno::EOPNOTSUPP])
+    }
+
     fn is(&self, errors: &[Errno]) -> bool {
         let LinkError::Refused { source, .. } = self else { return false };
         source.raw_os_error().is_some_and(|code| errors.contains(&Errno::from_raw(code)))

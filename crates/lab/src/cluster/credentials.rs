@@ -67,7 +67,7 @@ impl Credentials {
         };
         let authority = data("ca.crt")?;
         let admin = Identity::Certificate { certificate: data("admin.crt")?, key: data("admin.key")? };
-        let server = format!("https://{}", SocketAddr::new(inside, API_PORT));
+        let server = inner_server(inside);
         let inner = |identity| Access { server: server.clone(), authority: authority.clone(), identity };
         let write = |path: PathBuf, access| write_private(&path, kubeconfig::alone(lab, &access).as_bytes());
         for (name, credential) in &self.nodes {
@@ -80,6 +80,11 @@ impl Credentials {
         write(folder.kubeconfig(), outer.clone())?;
         Ok(outer)
     }
+}
+
+/// Where the lab's own machines reach the API server.
+pub(super) fn inner_server(address: IpAddr) -> String {
+    format!("https://{}", SocketAddr::new(address, API_PORT))
 }
 
 fn token() -> String {

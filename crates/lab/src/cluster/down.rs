@@ -93,7 +93,8 @@ fn end_everything(name: &str) -> Result<(), LabError> {
 fn unmount(folder: &Folder) -> Result<(), LabError> {
     // The kernel's table has no links in its paths.
     let Ok(path) = fs::canonicalize(folder.path()) else { return Ok(()) };
-    for place in mounts::below(&path).map_err(doing("looking for mounts"))? {
+    let places = mounts::at_or_below(&path).map_err(doing("looking for mounts"))?;
+    for place in places.into_iter().rev() {
         mounts::unmount(&place).map_err(doing_to("unmounting", &place))?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 /// The name that a lab has if none is given.
-const DEFAULT_NAME: &str = "lab";
+pub(super) const DEFAULT_NAME: &str = "lab";
 
 /// Bring up a Kubernetes cluster on this machine, made of network namespaces
 ///
@@ -82,9 +82,9 @@ pub(super) struct DownFlags {
 #[derive(Debug, Parser)]
 #[command(name = "switchyard status", disable_version_flag = true, max_term_width = 100)]
 pub(super) struct StatusFlags {
-    /// Which lab
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME)]
-    pub(super) name: String,
+    /// Which lab; default: the one of kubectl's current context, or else "lab"
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
     /// The form of the output; without it, tables for people
     #[arg(short, long, value_enum, value_name = "FORMAT")]
     pub(super) output: Option<Output>,
@@ -114,9 +114,9 @@ pub(super) struct ShellFlags {
     /// The namespace of the pod
     #[arg(short, long, value_name = "NAMESPACE", default_value = "default")]
     pub(super) namespace: String,
-    /// Which lab
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME)]
-    pub(super) name: String,
+    /// Which lab; default: the one of kubectl's current context, or else "lab"
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
 }
 
 /// Print what the programs of a place have logged
@@ -131,9 +131,9 @@ pub(super) struct LogsFlags {
     /// Go on printing what is added
     #[arg(short, long)]
     pub(super) follow: bool,
-    /// Which lab
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_NAME)]
-    pub(super) name: String,
+    /// Which lab; default: the one of kubectl's current context, or else "lab"
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
 }
 
 /// What `switchyard up` starts; not for people.

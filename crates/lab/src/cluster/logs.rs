@@ -17,8 +17,8 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// `switchyard logs`.
 pub(super) fn run(flags: &LogsFlags) -> Result<(), LabError> {
-    let (folder, _) = state::known_lab(&flags.name)?;
-    let mut logs = logs_of(&flags.place, &flags.name, &folder)?;
+    let (folder, record) = state::meant_lab(flags.name.as_deref())?;
+    let mut logs = logs_of(&flags.place, &record.settings.name, &folder)?;
     let has_prefix = logs.len() > 1;
     loop {
         let mut texts = Vec::new();

@@ -25,6 +25,7 @@ mod kubeconfig;
 mod leftovers;
 mod logs;
 mod parts;
+mod places;
 mod progress;
 mod ready;
 mod settings;
@@ -35,3 +36,4 @@ mod up;
 
 pub use commands::main;
 pub use error::LabError;
+pub use places::Places;

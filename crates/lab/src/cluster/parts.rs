@@ -91,6 +91,7 @@ fn agent(settings: &Settings, folder: &Folder, node: &Node) -> Part {
         flag("hostname-override", &node.name),
         flag("node-ip", addresses.join(",")),
         flag("root-dir", own.join("agent").display()),
+        flag("namespace-prefix", namespace(&settings.name, &node.name)),
         flag("cni-conf-dir", own.join("cni").display()),
         flag("cni-bin-dir", folder.plugins().display()),
         flag("network", settings.network.word()),

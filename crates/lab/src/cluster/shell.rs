@@ -9,22 +9,20 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
-use switchyard_kernel::link::Links;
 use switchyard_kernel::namespace::NamespaceFile;
 
+use super::client;
 use super::error::{LabError, doing};
 use super::flags::ShellFlags;
-use super::parts::namespace;
+use super::places::Places;
 use super::settings::{CONTROL, OUTSIDE, Settings};
 use super::state::{self, Folder};
-use super::{client, leftovers};
 
-const LOOPBACK: &str = "lo";
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// `switchyard shell`: becomes the command, and comes back only if that cannot be.
 pub(super) fn run(flags: &ShellFlags) -> Result<ExitCode, LabError> {
-    let (folder, record) = state::known_lab(&flags.name)?;
+    let (folder, record) = state::meant_lab(flags.name.as_deref())?;
     find(flags, &folder, &record.settings)?.enter()?;
     let shell = || env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
     let (program, arguments) = match flags.command.split_first() {
@@ -50,18 +48,13 @@ pub(super) fn run(flags: &ShellFlags) -> Result<ExitCode, LabError> {
 fn find(flags: &ShellFlags, folder: &Folder, settings: &Settings) -> Result<NamespaceFile, LabError> {
     let machines = [CONTROL.to_owned(), OUTSIDE.to_owned()].into_iter().chain(settings.node_names());
     if machines.into_iter().any(|machine| machine == flags.place) {
-        return Ok(NamespaceFile::named(&namespace(&settings.name, &flags.place))?);
+        return Places::of(&settings.name).machine(&flags.place);
     }
     let Some(pod) = flags.place.strip_prefix("pod/") else {
         return Err(no_such_place(flags, folder, settings));
     };
     match pod_address(folder, &flags.namespace, pod)? {
-        Some(address) => namespace_with(&settings.name, address)?.ok_or_else(|| {
-            LabError::Other(format!(
-                "{} has the address {address}, but no network of the lab has that",
-                flags.place
-            ))
-        }),
+        Some(address) => Places::of(&settings.name).with_address(address),
         None => Err(no_such_place(flags, folder, settings)),
     }
 }
@@ -95,19 +88,4 @@ fn pods(folder: &Folder, namespace: &str) -> Result<Vec<(String, Option<IpAddr>)
         Some((pod.metadata.name?, address))
     };
     Ok(list.items.into_iter().filter_map(pod).collect())
-}
-
-/// The one of the lab's networks that has this address: that of a pod, or of its node where the pod shares it.
-fn namespace_with(lab: &str, address: IpAddr) -> Result<Option<NamespaceFile>, LabError> {
-    for name in leftovers::namespaces(lab)? {
-        // One that goes away meanwhile is not the one.
-        let Ok(namespace) = NamespaceFile::named(&name) else { continue };
-        let links = Links::open_in(&namespace)?;
-        for link in links.all()?.iter().filter(|link| link.name != LOOPBACK) {
-            if links.addresses(&link.name)?.iter().any(|own| own.addr() == address) {
-                return Ok(Some(namespace));
-            }
-        }
-    }
-    Ok(None)
 }

@@ -12,6 +12,8 @@ use switchyard_kernel::process::Process;
 
 use super::commands::need_root;
 use super::error::{LabError, doing_to};
+use super::flags::DEFAULT_NAME;
+use super::kubeconfig;
 use super::settings::{Settings, check_name};
 
 /// Names another folder than [`DEFAULT`].
@@ -41,6 +43,8 @@ pub(super) struct KeeperRecord {
     pub(super) boot: String,
     #[serde(with = "process")]
     pub(super) process: Process,
+    /// Whether `up` has seen everything ready. Before that, a lab without an `up` is none.
+    pub(super) ready: bool,
     /// Where the API server listens on 127.0.0.1 of the host.
     pub(super) port: u16,
     pub(super) parts: Vec<PartRecord>,
@@ -173,6 +177,13 @@ pub(super) fn all_labs() -> Vec<String> {
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
     names
+}
+
+/// The lab that is meant, if it is up or was: the named one, or that of kubectl's current context.
+pub(super) fn meant_lab(name: Option<&str>) -> Result<(Folder, LabRecord), LabError> {
+    let current = || kubeconfig::current_lab(&kubeconfig::default_path()).ok().flatten();
+    let name = name.map(str::to_owned).or_else(current).unwrap_or_else(|| DEFAULT_NAME.to_owned());
+    known_lab(&name)
 }
 
 /// The lab of that name, if it is up or was.

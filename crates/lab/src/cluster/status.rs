@@ -10,6 +10,7 @@ use serde::Serialize;
 use switchyard_kernel::process::Process;
 
 use super::client;
+use super::credentials::inner_server;
 use super::error::LabError;
 use super::flags::{Output, StatusFlags};
 use super::kubeconfig::entry_name;
@@ -27,6 +28,8 @@ struct Status {
     up: bool,
     /// Where kubectl reaches the API server from this machine.
     server: String,
+    /// Where the lab's own machines reach it.
+    inner_server: String,
     kubeconfig: String,
     context: String,
     proxy_mode: String,
@@ -68,7 +71,7 @@ struct Node {
 
 /// `switchyard status`; fails if the lab has crashed.
 pub(super) fn run(flags: &StatusFlags) -> Result<ExitCode, LabError> {
-    let (folder, record) = state::known_lab(&flags.name)?;
+    let (folder, record) = state::meant_lab(flags.name.as_deref())?;
     let keeper = folder.keeper()?;
     let status = look(&folder, &record, keeper.as_ref());
     match flags.output {
@@ -92,6 +95,7 @@ fn look(folder: &Folder, record: &LabRecord, keeper: Option<&KeeperRecord>) -> S
         name: settings.name.clone(),
         up: keeper.is_some_and(KeeperRecord::is_running),
         server: format!("https://127.0.0.1:{}", keeper.map_or(0, |keeper| keeper.port)),
+        inner_server: settings.control_address().map(inner_server).unwrap_or_default(),
         kubeconfig: record.kubeconfig.path.display().to_string(),
         context: entry_name(&settings.name),
         proxy_mode: settings.proxy_mode.clone(),
@@ -170,7 +174,7 @@ fn text(status: &Status) -> String {
         "has crashed: `switchyard up` makes it anew, `switchyard down` takes it away"
     };
     line(&["Lab ", &status.name, " ", state]);
-    line(&["  API server  ", &status.server]);
+    line(&["  API server  ", &status.server, "; in the lab ", &status.inner_server]);
     line(&["  context     ", &status.context, " in ", &status.kubeconfig]);
     line(&["  services    ", &status.service_ranges.join(", ")]);
     line(&["  pods        ", &status.pod_ranges.join(", "), " over ", status.network]);

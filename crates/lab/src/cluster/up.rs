@@ -19,7 +19,7 @@ use super::claim::Claim;
 use super::commands::need_root;
 use super::credentials::Credentials;
 use super::error::{LabError, doing, doing_to};
-use super::flags::UpFlags;
+use super::flags::{DEFAULT_NAME, UpFlags};
 use super::parts::{API_SERVER, namespace};
 use super::progress::{Progress, print};
 use super::ready::{Waiting, proxy_health};
@@ -71,7 +71,8 @@ fn clean_up_after_crash(name: &str, progress: &mut Progress) -> Result<(), LabEr
     if !folder.exists() {
         return Ok(());
     }
-    if folder.keeper().ok().flatten().is_some_and(|keeper| keeper.is_running()) {
+    // One that was never ready is of an `up` that was killed, since this one has the claim.
+    if folder.keeper().ok().flatten().is_some_and(|keeper| keeper.ready && keeper.is_running()) {
         return Err(LabError::IsUp { name: name.to_owned() });
     }
     progress.begin("Removing what a crashed lab left");
@@ -104,7 +105,7 @@ impl Building<'_> {
         let settings = &record.settings;
         let topology = settings.topology();
         self.progress.begin("Building the network");
-        Scene::build(&settings.name, topology.clone())?.keep();
+        Scene::build(&settings.name, topology.clone())?.keep()?;
         self.waiting.check_interrupt()?;
         self.progress.done(&format!(
             "Network built: {} nodes on {}",
@@ -250,12 +251,12 @@ fn node_object(node: &Node) -> NodeObject {
 fn next(record: &LabRecord, begun: Instant) -> String {
     let LabRecord { settings: Settings { name, .. }, kubeconfig } = record;
     let context = kubeconfig::entry_name(name);
-    let of_lab = if name == "lab" { String::new() } else { format!(" --name {name}") };
+    let of_lab = if name == DEFAULT_NAME { String::new() } else { format!(" --name {name}") };
     format!(
         "\nLab {name} is up after {:.1} s. kubectl's context is {context}, in {}. What next:\n\n  \
          kubectl get nodes\n  \
-         switchyard status{of_lab}\n  \
-         switchyard shell{of_lab} node-1 -- ip address\n  \
+         switchyard status\n  \
+         switchyard shell node-1 -- ip address\n  \
          switchyard down{of_lab}\n",
         begun.elapsed().as_secs_f64(),
         kubeconfig.path.display(),

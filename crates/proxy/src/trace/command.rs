@@ -58,8 +58,8 @@ const OUTPUT: Extra = Extra {
 const SEND: Extra = Extra {
     name: "send",
     letter: None,
-    type_name: "bool",
-    default: "false",
+    type_name: "",
+    default: "",
     doc: "Then open one connection from there, and show whether it went as foretold.",
 };
 

@@ -52,21 +52,16 @@ impl Front {
             _ => of_upgrade(head)?,
         };
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-        let request = Forwarded { method: Method::GET, headers: &headers, body, upgrade: &head.upgrade };
+        let method = if subresource == "log" { Method::GET } else { head.method.clone() };
+        let request = Forwarded { method, headers: &headers, body, upgrade: &head.upgrade };
         forward::as_status(self.forwarder.forward(&destination, request).await?).await
     }
 }
 
-/// The headers by which a client asks for a WebSocket.
+/// The headers by which a client asks for a WebSocket, or for SPDY: agents know what to say to that, and check the rest first. A
+/// kubectl that was refused a WebSocket for any reason asks again by SPDY, and shows the answer to that.
 fn of_upgrade(head: &Head) -> Result<HeaderMap, ApiError> {
-    let protocol = head.text(UPGRADE).to_ascii_lowercase();
-    if protocol.starts_with("spdy/") {
-        return Err(ApiError::bad_request(
-            "SPDY is not spoken here: exec, attach and port-forward take WebSockets, which kubectl speaks since 1.31. Use a newer \
-             kubectl, or set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true and KUBECTL_PORT_FORWARD_WEBSOCKETS=true with 1.29 and 1.30",
-        ));
-    }
-    if protocol != "websocket" {
+    if head.text(UPGRADE).is_empty() {
         return Err(ApiError::bad_request("Upgrade request required"));
     }
     let mut headers = head.headers.clone();

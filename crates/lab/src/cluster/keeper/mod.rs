@@ -68,7 +68,10 @@ pub(super) fn run(name: &str) -> Result<(), LabError> {
                 }
             }
             Event::Start => {}
-            Event::Done => is_done = true,
+            Event::Done => {
+                is_done = true;
+                supervisor.change(|record| record.ready = true);
+            }
             Event::Alone if is_done => {}
             Event::Alone => {
                 log("`switchyard up` ended before the lab was ready; taking the lab away");
@@ -84,7 +87,7 @@ pub(super) fn run(name: &str) -> Result<(), LabError> {
 
 /// Of a keeper that has started nothing yet.
 pub(super) fn record(process: Process) -> KeeperRecord {
-    KeeperRecord { boot: state::boot(), process, port: 0, parts: Vec::new() }
+    KeeperRecord { boot: state::boot(), process, ready: false, port: 0, parts: Vec::new() }
 }
 
 /// Listens on a free port of this machine, and says which.

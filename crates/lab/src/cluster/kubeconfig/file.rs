@@ -23,6 +23,13 @@ pub(in super::super) fn default_path() -> PathBuf {
     first.unwrap_or_else(|| home().join(".kube/config"))
 }
 
+/// The lab whose context is the current one, if it is a lab's.
+pub(in super::super) fn current_lab(path: &Path) -> Result<Option<String>, KubeconfigError> {
+    let config = read(path)?;
+    let current = config.get("current-context").and_then(Value::as_str);
+    Ok(current.and_then(super::lab_of_entry).map(str::to_owned))
+}
+
 /// The file and its folders as far as they are not there, the innermost first.
 pub(in super::super) fn missing(path: &Path) -> Vec<PathBuf> {
     path.ancestors()

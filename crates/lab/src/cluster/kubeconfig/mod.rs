@@ -10,10 +10,12 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
-pub(super) use file::{add, default_path, missing, remove_from};
+pub(super) use file::{add, current_lab, default_path, missing, remove_from};
 
 /// The name of the extension that marks an entry.
 const MARK: &str = "switchyard-lab";
+/// What the names of all entries begin with.
+const PREFIX: &str = "switchyard-";
 /// The lists of a kubeconfig, with what an entry of each is called.
 const LISTS: [(&str, &str); 3] = [("clusters", "cluster"), ("contexts", "context"), ("users", "user")];
 
@@ -52,7 +54,11 @@ struct NotOurs(&'static str);
 
 /// The name of a lab's entries.
 pub(super) fn entry_name(lab: &str) -> String {
-    format!("switchyard-{lab}")
+    format!("{PREFIX}{lab}")
+}
+
+fn lab_of_entry(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)
 }
 
 /// A kubeconfig with nothing but this access in it, as YAML.

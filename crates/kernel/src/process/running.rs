@@ -1,4 +1,4 @@
-//! Other processes: who they are, where they are, how to end them.
+//! Processes of others: who they are, where they are, how to end them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
