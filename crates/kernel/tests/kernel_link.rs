@@ -150,3 +150,36 @@ fn what_is_no_namespace_is_told_from_what_is_not_there() {
         assert!(entered.is_same_as(&other).unwrap());
     });
 }
+
+#[test]
+fn routes_of_one_protocol_are_led_elsewhere_and_removed() {
+    on_a_fresh_host(|| {
+        let peer = Namespace::create("peer").unwrap();
+        let links = Links::open_here().unwrap();
+        links.add_veth("veth", "eth0", &peer).unwrap();
+        for address in ["192.0.2.1/24", "2001:db8::1/64"] {
+            links.add_address("veth", net(address)).unwrap();
+        }
+        links.set_up("veth").unwrap();
+        for (range, one, other) in
+            [("10.244.2.0/24", "192.0.2.2", "192.0.2.3"), ("fd00:2::/64", "2001:db8::2", "2001:db8::3")]
+        {
+            let (range, one, other) = (net(range), one.parse().unwrap(), other.parse().unwrap());
+            let ways = || {
+                let routes = links.routes().unwrap().into_iter();
+                routes
+                    .filter(|route| route.protocol == 83)
+                    .map(|route| route.gateway.unwrap())
+                    .collect::<Vec<_>>()
+            };
+            links.set_route(range, one, 83).unwrap();
+            assert_eq!(ways(), [one]);
+            links.set_route(range, other, 83).unwrap();
+            assert_eq!(ways(), [other]);
+            links.remove_route(range, other, 83).unwrap();
+            links.remove_route(range, other, 83).unwrap();
+            assert_eq!(ways(), [] as [std::net::IpAddr; 0]);
+        }
+        assert!(links.set_route(net("10.0.0.0/8"), "198.51.100.1".parse().unwrap(), 83).is_err());
+    });
+}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -13,8 +14,13 @@ use kube::{Api, ResourceExt};
 use tokio::sync::watch;
 
 use crate::core::{Core, blocking, one_line};
-use crate::flags::Settings;
+use crate::flags::{PodNetwork, Settings};
 use crate::node::{NetworkHealth, pod_cidrs};
+
+use super::ways;
+
+/// Somebody else may have removed what was set up.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Keeps the network of this node's pods.
 pub(crate) struct NetworkKeeper {
@@ -39,8 +45,18 @@ impl NetworkKeeper {
         let api = Api::<Node>::all(self.core.client.clone());
         let mut events = pin!(watcher::watcher(api, watcher::Config::default()).default_backoff());
         let mut listed = BTreeMap::new();
+        let mut look_again = tokio::time::interval(LOOK_AGAIN);
         loop {
-            match events.try_next().await {
+            let event = tokio::select! {
+                event = events.try_next() => event,
+                _ = look_again.tick() => {
+                    if !self.nodes.is_empty() {
+                        self.follow().await;
+                    }
+                    continue;
+                }
+            };
+            match event {
                 Ok(Some(Event::Init)) => listed.clear(),
                 Ok(Some(Event::InitApply(node))) => drop(listed.insert(node.name_any(), node)),
                 Ok(Some(Event::InitDone)) => {
@@ -63,11 +79,25 @@ impl NetworkKeeper {
 
     async fn follow(&mut self) {
         let health = self.configure().await;
+        if self.settings.network == PodNetwork::Routes {
+            self.lead().await;
+        }
         self.health.send_if_modified(|known| {
             let is_new = *known != health;
             *known = health;
             is_new
         });
+    }
+
+    /// Sees to it that the pods of other nodes are reached.
+    async fn lead(&self) {
+        let wanted = ways::ways(&self.core.node_name, self.nodes.values());
+        for error in blocking(move || ways::lead(&wanted)).await {
+            tracing::warn!(
+                error = one_line(&error),
+                "pods of another node are not reached; where nodes share no link, use --network vxlan"
+            );
+        }
     }
 
     /// Sees to it that there is a network to join pods to.

@@ -2,6 +2,7 @@
 
 mod cni;
 mod keeper;
+mod ways;
 
 pub(crate) use cni::NETWORK_NOTE;
 pub use cni::{Cni, CniError};

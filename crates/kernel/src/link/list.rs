@@ -33,6 +33,8 @@ pub struct RouteEntry {
     pub gateway: Option<IpAddr>,
     /// The index of the link that it leads out of.
     pub link: Option<u32>,
+    /// Who made it: a number of `/etc/iproute2/rt_protos`.
+    pub protocol: u8,
 }
 
 impl Links {
@@ -148,7 +150,8 @@ fn route(message: &RouteMessage) -> Option<RouteEntry> {
         }
     }
     let destination = IpNet::new(destination, message.header.destination_prefix_length).ok()?;
-    Some(RouteEntry { destination, gateway, link })
+    let protocol = message.header.protocol.into();
+    Some(RouteEntry { destination, gateway, link, protocol })
 }
 
 fn plain(address: &RouteAddress) -> Option<IpAddr> {

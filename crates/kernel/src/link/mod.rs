@@ -9,8 +9,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
@@ -198,6 +198,34 @@ impl Links {
         message.attributes.push(RouteAttribute::Oif(self.index(name)?));
         let action = || format!("adding the route to {destination} through {gateway} on {name}");
         self.create(RouteNetlinkMessage::NewRoute(message), action)
+    }
+
+    /// Adds a route by way of a neighbour, or leads the one that is there another way. `protocol` marks whose it is, as in
+    /// `/etc/iproute2/rt_protos`.
+    ///
+    /// # Errors
+    /// When the neighbour is on no link of ours.
+    pub fn set_route(&self, destination: IpNet, gateway: IpAddr, protocol: u8) -> Result<(), LinkError> {
+        let mut message = route(destination, gateway);
+        message.header.protocol = protocol.into();
+        let action = || format!("leading {destination} through {gateway}");
+        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
+        let result = self.request(RouteNetlinkMessage::NewRoute(message), flags);
+        result.map(drop).map_err(|source| refused(action(), source))
+    }
+
+    /// Removes a route. One that is not there is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove_route(&self, destination: IpNet, gateway: IpAddr, protocol: u8) -> Result<(), LinkError> {
+        let mut message = route(destination, gateway);
+        message.header.protocol = protocol.into();
+        let action = || format!("removing the route to {destination} through {gateway}");
+        match self.change(RouteNetlinkMessage::DelRoute(message), action) {
+            Err(error) if error.is_not_found() => Ok(()),
+            result => result,
+        }
     }
 
     fn index(&self, name: &str) -> Result<u32, LinkError> {
