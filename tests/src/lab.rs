@@ -7,6 +7,8 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use switchyard_kernel::namespace::{self, NamespaceFile};
+use switchyard_kernel::process::{self, Process};
 use tempfile::TempDir;
 
 use crate::proxy::binary;
@@ -87,6 +89,17 @@ impl Lab {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Runs a command of the binary that finds the lab by kubectl's context; gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails; the error holds what it complained of.
+    pub fn by_context(&self, args: &[&str]) -> Result<String> {
+        let output = self.command(&[])?.args(args).output().context("running switchyard")?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "switchyard {}: {complaint}", args.join(" "));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// Runs a command that is to fail; gives what it complained of.
     ///
     /// # Errors
@@ -130,6 +143,17 @@ impl Lab {
         let complaint = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "kubectl {}: {complaint}", args.join(" "));
         Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// What runs in its places.
+    ///
+    /// # Errors
+    /// When that cannot be looked for.
+    pub fn processes(&self) -> Result<Vec<Process>> {
+        let prefix = format!("{}-", self.name);
+        let names = namespace::list()?.into_iter().filter(|name| name.starts_with(&prefix));
+        let ids = names.map(|name| Ok(NamespaceFile::named(&name)?.id()?)).collect::<Result<_>>()?;
+        Ok(process::in_networks(&ids)?)
     }
 
     /// What is there of it that must not be there after `down`, a line each.

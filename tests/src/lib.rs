@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod random;
 pub mod recorded;
 pub mod stage;
+pub mod stream;
 pub mod variant;
 pub mod wait;
 pub mod watch_server;

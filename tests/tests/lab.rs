@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use switchyard_kernel::link::Links;
 use switchyard_kernel::namespace::Namespace;
+use switchyard_kernel::process::Process;
 use switchyard_tests::harness::{Test, trial};
 use switchyard_tests::lab::{Lab, listing};
 use switchyard_tests::proxy::binary;
@@ -33,7 +34,7 @@ current-context: prod
 
 fn main() -> Result<ExitCode> {
     let args = Arguments::from_args();
-    let tests: [(&str, Test); 11] = [
+    let tests: [(&str, Test); 12] = [
         ("a_lab_is_looked_at_and_leaves_no_trace", looked_at),
         ("labs_stand_side_by_side", side_by_side),
         ("what_is_killed_comes_back", killed_parts),
@@ -44,6 +45,7 @@ fn main() -> Result<ExitCode> {
         ("ranges_that_collide_are_refused", collisions),
         ("what_fails_is_told_with_its_log_and_leaves_nothing", failing_part),
         ("entries_of_others_in_the_kubeconfig_are_not_touched", kubeconfig),
+        ("pods_are_places_and_go_with_the_lab", pods),
         ("without_root_one_line_says_so", without_root),
     ];
     let trials = tests.map(|(name, test)| trial(name.to_owned(), test));
@@ -95,7 +97,7 @@ fn looked_at() -> Result<()> {
     contains(&told, &["✓ Network built", "✓ API server ready", "✓ Nodes ready", "kubectl get nodes"])?;
     ensure!(!told.contains(['\r', '\x1b']), "that is no terminal:\n{told}");
 
-    contains(&lab.kubectl(&["get", "nodes", "-o", "name"])?, &["node/node-1", "node/node-2", "node/node-3"])?;
+    contains(&lab.kubectl(&["get", "nodes"])?, &["node-1   Ready", "node-2   Ready", "node-3   Ready"])?;
     let status = lab.status()?;
     for (index, node) in status["nodes"].as_array().context("no nodes")?.iter().enumerate() {
         let number = index + 1;
@@ -171,7 +173,9 @@ fn side_by_side() -> Result<()> {
     // The one's name begins with the other's.
     let (one, other) = (Lab::up("two", &["--nodes=1"])?, Lab::up("two-b", &["--nodes=2"])?);
     ensure!(one.status()?["server"] != other.status()?["server"], "both are at one port");
-    one.succeed(&["down"])?;
+    // In the middle of what it takes away.
+    let program = binary()?.display().to_string();
+    one.run(&["shell", "node-1", "--", &program, "down", "--name", one.name()])?;
     ensure!(!fs::exists(format!("/run/netns/{}-node-1", one.name()))?, "the first is left");
     contains(&other.kubectl(&["get", "nodes", "-o", "name"])?, &["node/node-2"])?;
     other.succeed(&["shell", "node-2", "--", "true"])?;
@@ -199,6 +203,7 @@ fn killed_parts() -> Result<()> {
     ensure!(lab.status()?["server"] == server, "the port is another one");
 
     kill_part(&lab, "node-1/proxy")?;
+    kill_part(&lab, "node-1/agent")?;
     let health = ["shell", "outside", "--", "curl", "-sSf", "http://172.30.0.11:10256/healthz"];
     eventually(LIMIT, || lab.succeed(&health))?;
     let status = lab.status()?;
@@ -226,7 +231,7 @@ fn killed_keeper() -> Result<()> {
     contains(&lab.succeed(&["up", "--nodes=2"])?, &["✓ Removed what a crashed lab left", "✓ Nodes ready"])?;
     contains(&lab.kubectl(&["get", "nodes"])?, &["node-2"])?;
 
-    for part in ["keeper", "control/apiserver", "node-1/proxy", "node-2/proxy"] {
+    for part in ["keeper", "control/apiserver", "node-1/proxy", "node-2/agent"] {
         kill(Pid::from_raw(lab.pid(part)?), Signal::SIGKILL)?;
     }
     lab.succeed(&["down"])?;
@@ -328,6 +333,31 @@ fn kubeconfig() -> Result<()> {
 
     fs::write(&path, THEIRS.replace("name: prod", &format!("name: {context}")))?;
     contains(&lab.fail(&["up"])?, &["a cluster", &context, "--kubeconfig"])?;
+    leaves_nothing(&lab)
+}
+
+fn pods() -> Result<()> {
+    let lab = Lab::up("pods", &["--nodes=1"])?;
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/lecture/db-pod.yaml");
+    lab.kubectl(&["apply", "-f", manifest])?;
+    lab.kubectl(&["wait", "--for=condition=Ready", "--timeout=20s", "pod/db"])?;
+    contains(&lab.succeed(&["shell", "pod/db", "--", "ip", "-brief", "address"])?, &["10.244.1.2/24"])?;
+    contains(&lab.fail(&["shell", "pod/blue"])?, &["\"pod/blue\"", "pod/db"])?;
+
+    // Whatever ends the agent, its pods go on.
+    let processes = lab.processes()?;
+    let of_pods = |all: &[Process]| all.iter().filter(|process| process.is_running()).count();
+    kill_part(&lab, "node-1/agent")?;
+    ensure!(of_pods(&processes) == processes.len() - 1, "a pod ended with its agent");
+    let greeting = ["shell", "node-1", "--", "curl", "-s", "--max-time", "1", "telnet://10.244.1.2:3306"];
+    contains(&String::from_utf8_lossy(&lab.run(&greeting)?.stdout), &["pod db on node-1"])?;
+
+    let processes = lab.processes()?;
+    for part in ["keeper", "node-1/agent"] {
+        kill(Pid::from_raw(lab.pid(part)?), Signal::SIGKILL)?;
+    }
+    lab.succeed(&["down"])?;
+    ensure!(of_pods(&processes) == 0, "some of {processes:?} still run");
     leaves_nothing(&lab)
 }
 

@@ -69,10 +69,10 @@ fn main() -> ExitCode {
             };
             Ok(Arc::new(process::ProcessRuntime::open(settings)?))
         }),
-        "services" => finish(switchyard_proxy::inspect::services(rest)),
-        "rules" => finish(switchyard_proxy::inspect::rules(rest)),
-        "verify" => finish(switchyard_proxy::verify::verify(rest)),
-        "trace" => finish(switchyard_proxy::trace::trace(rest, &send::send)),
+        "services" => finish(switchyard_proxy::inspect::services(&as_the_lab_has_it(rest))),
+        "rules" => finish(switchyard_proxy::inspect::rules(&as_the_lab_has_it(rest))),
+        "verify" => finish(switchyard_proxy::verify::verify(&as_the_lab_has_it(rest))),
+        "trace" => finish(switchyard_proxy::trace::trace(&as_the_lab_has_it(rest), &send::send)),
         "demo" => demo::run(rest),
         "version" | "--version" => finish(Ok(format!("switchyard {}\n", env!("CARGO_PKG_VERSION")))),
         "help" | "--help" | "-h" => finish(Ok(USAGE.to_owned())),
@@ -83,6 +83,21 @@ fn main() -> ExitCode {
 
 fn install_logging(verbosity: u8) {
     logging::install(logging::Options { verbosity: verbosity.into(), ..Default::default() });
+}
+
+/// The flags of a command that explains services; where they name no cluster and kubectl's context is a lab, with those of the lab's
+/// proxies.
+fn as_the_lab_has_it(arguments: &[String]) -> Vec<String> {
+    const OWN: [&str; 7] =
+        ["--kubeconfig", "--manifests", "--master", "--config", "--cluster-cidr", "--mode", "--proxy-mode"];
+    let name = |word: &String| word.split('=').next().unwrap_or_default().replace('_', "-");
+    let mut arguments = arguments.to_vec();
+    if !arguments.iter().any(|word| OWN.contains(&name(word).as_str()))
+        && let Ok(Some(places)) = switchyard_lab::cluster::Places::current()
+    {
+        arguments.extend(places.proxy_flags().iter().cloned());
+    }
+    arguments
 }
 
 /// The plugin of the container network interface: told what to do by the environment and standard input.

@@ -3,7 +3,10 @@
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
 use std::time::{Duration, Instant};
+
+use switchyard_kernel::namespace::NamespaceFile;
 
 use super::error::{LabError, doing};
 
@@ -19,9 +22,13 @@ impl Claim {
     /// Waits for whoever else is at it, for a while.
     pub(super) fn take(lab: &str) -> Result<Claim, LabError> {
         let deadline = Instant::now() + PATIENCE;
+        // Each network has such names of its own, and one may well call `down` out of a node's. Where the first process
+        // is out of bounds, as in some containers, everybody's own has to do.
+        let network = NamespaceFile::open(Path::new("/proc/1/ns/net")).or_else(|_| NamespaceFile::here())?;
+        let name = SocketAddr::from_abstract_name(format!("switchyard-lab-{lab}"));
+        let name = name.map_err(doing("claiming the lab's name"))?;
         loop {
-            let name = SocketAddr::from_abstract_name(format!("switchyard-lab-{lab}"));
-            match name.and_then(|name| UnixListener::bind_addr(&name)) {
+            match network.run(|| UnixListener::bind_addr(&name))? {
                 Ok(socket) => return Ok(Claim(socket)),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                     if Instant::now() >= deadline {

@@ -75,7 +75,9 @@ fn has_ended(process: &Process, limit: Duration) -> bool {
 fn end_everything(name: &str) -> Result<(), LabError> {
     let deadline = Instant::now() + KILL_PATIENCE;
     loop {
-        let processes = leftovers::processes(&leftovers::namespaces(name)?)?;
+        let mut processes = leftovers::processes(&leftovers::namespaces(name)?)?;
+        // Someone may call `down` in a shell on a node.
+        processes.retain(|process| Some(*process) != Process::own());
         if processes.is_empty() {
             return Ok(());
         }

@@ -1,7 +1,5 @@
 //! The programs of a lab, each as one would start it in a real cluster.
 
-use std::path::Path;
-
 use ipnet::IpNet;
 
 use super::credentials::API_PORT;
@@ -50,13 +48,9 @@ pub(super) fn control(settings: &Settings, folder: &Folder) -> Part {
 }
 
 /// What runs on the nodes, node by node.
-pub(super) fn nodes(settings: &Settings, folder: &Folder, agents: bool) -> Vec<Part> {
+pub(super) fn nodes(settings: &Settings, folder: &Folder) -> Vec<Part> {
     let nodes = settings.topology().nodes;
-    let of_node = |node: &Node| {
-        let agent = agents.then(|| agent(settings, folder, node));
-        [Some(proxy(settings, folder, node)), agent]
-    };
-    nodes.iter().flat_map(of_node).flatten().collect()
+    nodes.iter().flat_map(|node| [proxy(settings, folder, node), agent(settings, folder, node)]).collect()
 }
 
 fn proxy(settings: &Settings, folder: &Folder, node: &Node) -> Part {
@@ -65,8 +59,8 @@ fn proxy(settings: &Settings, folder: &Folder, node: &Node) -> Part {
         "proxy".to_owned(),
         flag("kubeconfig", own.join("proxy.kubeconfig").display()),
         flag("hostname-override", &node.name),
-        flag("proxy-mode", &settings.proxy_mode),
-        flag("cluster-cidr", list(&settings.pod_ranges)),
+        // A few services cost little to write, and whoever looks on is not kept waiting.
+        flag("iptables-min-sync-period", "0s"),
         // Both are settings of the whole machine, not of a network namespace.
         flag("conntrack-max-per-core", 0),
         flag("oom-score-adj", 0),
@@ -76,10 +70,15 @@ fn proxy(settings: &Settings, folder: &Folder, node: &Node) -> Part {
     Part {
         name: format!("{}/proxy", node.name),
         place: node.name.clone(),
-        arguments: arguments.into(),
+        arguments: arguments.into_iter().chain(deciding_flags(settings)).collect(),
         // A lock of the node's own: that of the machine is for the machine's rules.
         environment: vec![("XTABLES_LOCKFILE", own.join("xtables.lock").display().to_string())],
     }
+}
+
+/// What of a proxy's flags shapes what it does with packets.
+pub(super) fn deciding_flags(settings: &Settings) -> Vec<String> {
+    vec![flag("proxy-mode", &settings.proxy_mode), flag("cluster-cidr", list(&settings.pod_ranges))]
 }
 
 fn agent(settings: &Settings, folder: &Folder, node: &Node) -> Part {
@@ -104,12 +103,6 @@ fn agent(settings: &Settings, folder: &Folder, node: &Node) -> Part {
     }
 }
 
-/// Whether this binary has agents for nodes.
-pub(super) fn has_agent(binary: &Path) -> bool {
-    let help = std::process::Command::new(binary).args(["agent", "--help"]).output();
-    help.is_ok_and(|output| output.status.success())
-}
-
 fn flag(name: &str, value: impl std::fmt::Display) -> String {
     format!("--{name}={value}")
 }
@@ -132,7 +125,7 @@ mod tests {
         let folder = Folder::of("lab");
         let control = control(&settings, &folder);
         assert!(control.arguments.contains(&"--advertise-address=172.30.0.2".to_owned()));
-        let parts = nodes(&settings, &folder, true);
+        let parts = nodes(&settings, &folder);
         let names: Vec<&str> = parts.iter().map(|part| part.name.as_str()).collect();
         assert_eq!(names, ["node-1/proxy", "node-1/agent", "node-2/proxy", "node-2/agent"]);
         assert!(parts[2].arguments.contains(&"--hostname-override=node-2".to_owned()));

@@ -6,8 +6,8 @@ use switchyard_kernel::link::Links;
 use switchyard_kernel::namespace::NamespaceFile;
 
 use super::error::LabError;
-use super::parts::namespace;
-use super::settings::OUTSIDE;
+use super::parts::{self, namespace};
+use super::settings::{OUTSIDE, Settings};
 use super::state::known_lab;
 use super::{kubeconfig, leftovers};
 
@@ -18,11 +18,13 @@ const LOOPBACK: &str = "lo";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     lab: String,
+    /// What its proxies decide by.
+    proxy_flags: Vec<String>,
 }
 
 impl Places {
-    pub(super) fn of(lab: &str) -> Places {
-        Places { lab: lab.to_owned() }
+    pub(super) fn of(lab: &str, settings: &Settings) -> Places {
+        Places { lab: lab.to_owned(), proxy_flags: parts::deciding_flags(settings) }
     }
 
     /// Those of the lab that kubectl's current context leads to; `None` if it leads elsewhere.
@@ -31,8 +33,13 @@ impl Places {
     /// When the kubeconfig cannot be read, or the lab is gone.
     pub fn current() -> Result<Option<Places>, LabError> {
         let Some(lab) = kubeconfig::current_lab(&kubeconfig::default_path())? else { return Ok(None) };
-        known_lab(&lab)?;
-        Ok(Some(Places { lab }))
+        let (_, record) = known_lab(&lab)?;
+        Ok(Some(Places::of(&lab, &record.settings)))
+    }
+
+    /// The flags of the lab's proxies that shape what they do with packets: for commands that explain it.
+    pub fn proxy_flags(&self) -> &[String] {
+        &self.proxy_flags
     }
 
     /// That of a machine: a node by its name.

@@ -48,13 +48,13 @@ pub(super) fn run(flags: &ShellFlags) -> Result<ExitCode, LabError> {
 fn find(flags: &ShellFlags, folder: &Folder, settings: &Settings) -> Result<NamespaceFile, LabError> {
     let machines = [CONTROL.to_owned(), OUTSIDE.to_owned()].into_iter().chain(settings.node_names());
     if machines.into_iter().any(|machine| machine == flags.place) {
-        return Places::of(&settings.name).machine(&flags.place);
+        return Places::of(&settings.name, settings).machine(&flags.place);
     }
     let Some(pod) = flags.place.strip_prefix("pod/") else {
         return Err(no_such_place(flags, folder, settings));
     };
     match pod_address(folder, &flags.namespace, pod)? {
-        Some(address) => Places::of(&settings.name).with_address(address),
+        Some(address) => Places::of(&settings.name, settings).with_address(address),
         None => Err(no_such_place(flags, folder, settings)),
     }
 }

@@ -128,9 +128,10 @@ impl Building<'_> {
         tell(&mut keeper, keeper::NODES)?;
         for node in &topology.nodes {
             self.proxy(node).await?;
+            self.agent(&client, node).await?;
         }
         self.progress.done(&format!(
-            "Nodes ready: {} with a proxy in mode {}",
+            "Nodes ready: {}, proxy mode {}",
             names(&topology.nodes),
             settings.proxy_mode
         ));
@@ -181,6 +182,22 @@ impl Building<'_> {
             })
         });
         has_range.await.map(drop)
+    }
+
+    /// Waits until the node's agent says that the node is ready for pods.
+    async fn agent(&self, client: &Client, node: &Node) -> Result<(), LabError> {
+        let api = Api::<NodeObject>::all(client.clone());
+        let part = format!("{}/agent", node.name);
+        let ready = self.waiting.until(&node.name, &part, async || {
+            let object = api.get(&node.name).await.map_err(|error| error.to_string())?;
+            let conditions = object.status.and_then(|status| status.conditions).unwrap_or_default();
+            match conditions.into_iter().find(|condition| condition.type_ == "Ready") {
+                Some(ready) if ready.status == "True" => Ok(()),
+                Some(other) => Err(other.message.unwrap_or_default()),
+                None => Err("its agent has not said anything yet".to_owned()),
+            }
+        });
+        ready.await
     }
 
     async fn proxy(&self, node: &Node) -> Result<(), LabError> {

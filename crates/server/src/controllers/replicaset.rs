@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -51,14 +51,20 @@ struct Controller {
     cluster: Arc<Cluster>,
     events: Events,
     pending: Mutex<HashMap<Key, Pending>>,
+    queue: Queue<Key>,
 }
 
 pub(super) async fn run(client: Client, cluster: Arc<Cluster>) {
     let queue = Queue::default();
     watch(&cluster, &queue);
     let events = Events::new(client.clone(), "replicaset-controller");
-    let controller =
-        Arc::new(Controller { client, cluster: cluster.clone(), events, pending: Mutex::default() });
+    let controller = Arc::new(Controller {
+        client,
+        cluster: cluster.clone(),
+        events,
+        pending: Mutex::default(),
+        queue: queue.clone(),
+    });
     cluster.synced().await;
     work(queue, WORKERS, "replicaset", |key| {
         let controller = controller.clone();
@@ -188,6 +194,20 @@ fn status(set: &ReplicaSet, pods: &[&Pod], now: Timestamp) -> ReplicaSetStatus {
     }
 }
 
+/// How long until the next pod has been ready for `minReadySeconds`, which no change of an object will tell; `None` if none is on
+/// its way to that.
+fn until_next_is_available(set: &ReplicaSet, pods: &[&Pod], now: Timestamp) -> Option<Duration> {
+    let minimum = i64::from(set.spec.as_ref()?.min_ready_seconds?);
+    let uid = set.uid()?;
+    let ready = pods.iter().filter(|pod| pods::controller_uid(**pod) == Some(&uid) && pods::is_ready(pod));
+    let times = ready.filter_map(|pod| {
+        let since = pods::condition(pod, "Ready")?.last_transition_time.as_ref()?.0;
+        let rest = since + SignedDuration::from_secs(minimum) - now;
+        Duration::try_from(rest.round(jiff::Unit::Millisecond).ok()?).ok().filter(|rest| !rest.is_zero())
+    });
+    times.min()
+}
+
 /// A pod of the template, owned by the ReplicaSet.
 fn new_pod(set: &ReplicaSet) -> Pod {
     let template = set.spec.clone().and_then(|spec| spec.template).unwrap_or_default();
@@ -223,7 +243,11 @@ impl Controller {
         let pods: Vec<&Pod> = pods.iter().map(|pod| &**pod).collect();
         self.check_pending(key, &pods)?;
         let result = self.carry_out(key, &set, &plan(&set, &pods)).await;
-        self.write_status(&set, &status(&set, &pods, Timestamp::now())).await?;
+        let now = Timestamp::now();
+        self.write_status(&set, &status(&set, &pods, now)).await?;
+        if let Some(wait) = until_next_is_available(&set, &pods, now) {
+            self.queue.add_after(key.clone(), wait);
+        }
         result
     }
 
@@ -340,6 +364,27 @@ mod tests {
     fn missing_pods_are_created_and_those_that_ended_do_not_count() {
         let pods = [pod("a", Some("1"), "ready"), pod("b", Some("1"), "done"), pod("c", Some("2"), "ready")];
         assert_eq!(plan_of(3, &pods), Plan { create: 2, ..Plan::default() });
+    }
+
+    #[test]
+    fn a_ready_pod_is_looked_at_again_when_it_becomes_available() {
+        let now: Timestamp = "2026-01-02T03:04:05.5Z".parse().unwrap();
+        let ready_since = |time: &str| {
+            let mut pod = pod("a", Some("1"), "ready");
+            let status = pod.status.as_mut().unwrap();
+            status.conditions.as_mut().unwrap()[0].last_transition_time =
+                serde_json::from_value(json!(time)).unwrap();
+            pod
+        };
+        let mut set = set(1);
+        let until = |set: &ReplicaSet, pods: &[Pod]| {
+            until_next_is_available(set, &pods.iter().collect::<Vec<_>>(), now)
+        };
+        let pods = [ready_since("2026-01-02T03:04:05Z"), ready_since("2026-01-02T03:04:04Z")];
+        assert_eq!(until(&set, &pods), None, "without a minimum they are available at once");
+        set.spec.as_mut().unwrap().min_ready_seconds = Some(10);
+        assert_eq!(until(&set, &pods), Some(Duration::from_millis(8500)));
+        assert_eq!(until(&set, &[ready_since("2026-01-02T03:00:00Z"), pod("b", Some("1"), "running")]), None);
     }
 
     #[test]

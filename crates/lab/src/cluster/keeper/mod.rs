@@ -56,14 +56,13 @@ pub(super) fn run(name: &str) -> Result<(), LabError> {
         return Ok(());
     }
     let own = Process::own().ok_or_else(|| LabError::Other("there is no /proc".to_owned()))?;
-    let supervisor = Supervisor::new(name.to_owned(), binary.clone(), folder.clone(), record(own));
+    let supervisor = Supervisor::new(name.to_owned(), binary, folder.clone(), record(own));
     supervisor.start(parts::control(&lab.settings, &folder), Some(listen(&supervisor)?))?;
     let mut is_done = false;
     while let Ok(event) = events.recv() {
         match event {
             Event::StartNodes => {
-                let agents = parts::has_agent(&binary);
-                for part in parts::nodes(&lab.settings, &folder, agents) {
+                for part in parts::nodes(&lab.settings, &folder) {
                     supervisor.start(part, None)?;
                 }
             }
