@@ -9,7 +9,7 @@ BINARY := target/release/switchyard
 build: setup
 	$(CARGO) build --locked --release --package switchyard-cli
 
-## Three nodes on this machine, the db-service of the lecture, its rules, and connections through it.
+## The lecture on service networking, told on a cluster of three nodes on this machine.
 demo: build
 	$(BINARY) demo
 

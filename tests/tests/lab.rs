@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Arguments;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use switchyard_kernel::link::Links;
 use switchyard_kernel::namespace::Namespace;
 use switchyard_kernel::process::Process;
@@ -34,7 +35,7 @@ current-context: prod
 
 fn main() -> Result<ExitCode> {
     let args = Arguments::from_args();
-    let tests: [(&str, Test); 12] = [
+    let tests: [(&str, Test); 13] = [
         ("a_lab_is_looked_at_and_leaves_no_trace", looked_at),
         ("labs_stand_side_by_side", side_by_side),
         ("what_is_killed_comes_back", killed_parts),
@@ -46,6 +47,7 @@ fn main() -> Result<ExitCode> {
         ("what_fails_is_told_with_its_log_and_leaves_nothing", failing_part),
         ("entries_of_others_in_the_kubeconfig_are_not_touched", kubeconfig),
         ("pods_are_places_and_go_with_the_lab", pods),
+        ("a_lab_of_two_families_has_both_everywhere", two_families),
         ("without_root_one_line_says_so", without_root),
     ];
     let trials = tests.map(|(name, test)| trial(name.to_owned(), test));
@@ -359,6 +361,23 @@ fn pods() -> Result<()> {
     lab.succeed(&["down"])?;
     ensure!(of_pods(&processes) == 0, "some of {processes:?} still run");
     leaves_nothing(&lab)
+}
+
+fn two_families() -> Result<()> {
+    let services = "--service-cluster-ip-range=10.96.0.0/12,fd00:10:96::/112";
+    let lab = Lab::up("both", &["--nodes=2", services, "--cluster-cidr=10.244.0.0/16,fd00:10:244::/48"])?;
+    let status = lab.status()?;
+    let node = &status["nodes"][1];
+    ensure!(node["addresses"] == json!(["172.30.0.12", "fd00:172:30::c"]), "{node}");
+    ensure!(node["podRanges"] == json!(["10.244.2.0/24", "fd00:10:244:2::/64"]), "{node}");
+    for (family, route) in
+        [("-4", "10.244.2.0/24 via 172.30.0.12"), ("-6", "fd00:10:244:2::/64 via fd00:172:30::c")]
+    {
+        eventually(LIMIT, || {
+            contains(&lab.succeed(&["shell", "node-1", "--", "ip", family, "route"])?, &[route])
+        })?;
+    }
+    Ok(())
 }
 
 fn without_root() -> Result<()> {

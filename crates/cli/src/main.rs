@@ -1,6 +1,5 @@
 //! The one binary: picks a command by its first argument, or by the name it is called by.
 
-mod demo;
 mod send;
 
 use std::io::{self, Write};
@@ -36,7 +35,7 @@ Explaining services:
   trace      say what would become of a connection, and why
 
 Others:
-  demo       build three nodes on this machine and make a service work between them
+  demo       tell the lecture on service networking, with a cluster on this machine
   version    print the version
 
 A link named switchyard-cni is a CNI plugin, for container runtimes to call.
@@ -73,7 +72,7 @@ fn main() -> ExitCode {
         "rules" => finish(switchyard_proxy::inspect::rules(&as_the_lab_has_it(rest))),
         "verify" => finish(switchyard_proxy::verify::verify(&as_the_lab_has_it(rest))),
         "trace" => finish(switchyard_proxy::trace::trace(&as_the_lab_has_it(rest), &send::send)),
-        "demo" => demo::run(rest),
+        "demo" => switchyard_lab::demo::main(rest),
         "version" | "--version" => finish(Ok(format!("switchyard {}\n", env!("CARGO_PKG_VERSION")))),
         "help" | "--help" | "-h" => finish(Ok(USAGE.to_owned())),
         other => switchyard_lab::cluster::main(other, rest)

@@ -7,7 +7,6 @@
 pub mod backend;
 pub mod cluster;
 pub mod demo;
-pub mod greeter;
 pub mod scene;
 pub mod topology;
 pub mod traffic;

@@ -136,7 +136,9 @@ fn merge_list(
         }
     }
     if replaces {
-        merged.clear();
+        // As it is: two elements of one key, such as a node's two internal addresses, stay two.
+        let elements = elements.into_iter().map(|(_, element)| Value::Object(without_directives(element)));
+        return Ok(elements.collect());
     }
     for (kind, element) in elements {
         let Some(wanted) = element.get(key).cloned() else {
@@ -248,6 +250,9 @@ mod tests {
         assert_eq!(deleted["ports"], json!([{"port": 81, "name": "b"}]));
         let replaced = service(ports(), json!({"ports": [{"$patch": "replace"}, {"port": 90}]}));
         assert_eq!(replaced["ports"], json!([{"port": 90}]));
+        let two = json!([{"$patch": "replace"}, {"port": 90, "name": "a"}, {"port": 90, "name": "b"}]);
+        let replaced = service(ports(), json!({ "ports": two }));
+        assert_eq!(replaced["ports"], json!([{"port": 90, "name": "a"}, {"port": 90, "name": "b"}]));
         let one = service(ports(), json!({"ports": [{"$patch": "replace", "port": 80}]}));
         assert_eq!(one["ports"], json!([{"port": 80}, {"port": 81, "name": "b"}]));
         assert_eq!(service(ports(), json!({"ports": null})).get("ports"), None);
