@@ -9,7 +9,7 @@ use switchyard_api::{IpFamily, Protocol};
 use switchyard_kernel::conntrack::{KernelConntrack, Tuple};
 use switchyard_kernel::netlink::NetlinkError;
 
-use super::answer::{Answer, Way, WayVerdict};
+use super::answer::{Answer, Seen, Way, WayVerdict};
 use super::question::Question;
 
 /// Longer than a packet takes in any cluster; what is dropped is waited for as long.
@@ -105,13 +105,14 @@ impl Tried {
             ]),
             (WayVerdict::Dropped, None) => failed_with(&[ErrorKind::TimedOut, ErrorKind::WouldBlock]),
             (WayVerdict::Forwarded | WayVerdict::Untouched, Some(reply)) => {
-                let is_masqueraded = reply.destination.ip() != self.first.source.ip();
-                way.backend == Some(reply.source)
-                    && way.seen.as_ref().is_some_and(|seen| {
-                        let is_known = seen.address.filter(|_| seen.masqueraded);
-                        seen.masqueraded == is_masqueraded
-                            && is_known.is_none_or(|address| address == reply.destination.ip())
-                    })
+                let seen_there = reply.destination.ip();
+                let is_as_told = |seen: &Seen| match (seen.masqueraded, seen.address) {
+                    // The made-up source of a question is not the one that was sent from.
+                    (false, _) => seen_there == self.first.source.ip(),
+                    (true, Some(address)) => seen_there == address,
+                    (true, None) => seen_there != self.first.source.ip(),
+                };
+                way.backend == Some(reply.source) && way.seen.as_ref().is_some_and(is_as_told)
             }
             _ => false,
         }
