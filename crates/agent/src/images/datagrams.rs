@@ -19,7 +19,9 @@ pub(super) fn main(arguments: &[String]) -> io::Result<()> {
     server::serve(&[port], move |connection| {
         let client = plain(connection.stream.peer_addr()?);
         for line in BufReader::new(&connection.stream).lines() {
+            connection.set_busy(true);
             (&connection.stream).write_all(answer(&identity, client, &line?).as_bytes())?;
+            connection.set_busy(false);
         }
         Ok(())
     })

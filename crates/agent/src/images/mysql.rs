@@ -37,7 +37,9 @@ fn talk(connection: &Connection, identity: &Identity) -> io::Result<()> {
     let (number, _) = read(connection)?;
     write(connection, number + 1, &OK)?;
     loop {
+        connection.set_busy(false);
         let (number, packet) = read(connection)?;
+        connection.set_busy(true);
         match packet.first() {
             None | Some(&QUIT) => return Ok(()),
             Some(&QUERY) => {

@@ -18,6 +18,8 @@ use signal_hook::low_level::pipe;
 
 /// For requests that are being served when the end is asked for: less than the 30 seconds that pods have by default.
 const DRAIN: Duration = Duration::from_secs(25);
+/// For a client that was let in just before the end to say what it wants.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// Connections at a time; more wait in the kernel until one of these is done.
 const CONNECTIONS_MAX: usize = 1000;
 /// Handlers keep little on their stacks, in bytes.
@@ -54,9 +56,10 @@ pub(super) struct Connection {
 impl Connection {
     /// To be called when a request begins, and when it is answered: in between the connection is not closed by the server's end.
     pub(super) fn set_busy(&self, busy: bool) {
-        if let Some((_, is_busy)) = self.open.lock().get_mut(&self.id) {
-            *is_busy = busy;
+        if let Some((_, phase)) = self.open.lock().get_mut(&self.id) {
+            *phase = if busy { Phase::Busy } else { Phase::Idle };
         }
+        self.open.changed.notify_all();
         if !busy && self.open.ending() {
             let _ = self.stream.shutdown(Shutdown::Read);
         }
@@ -75,17 +78,26 @@ impl Drop for Connection {
     }
 }
 
+/// What a connection is at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The client has not asked for anything yet.
+    New,
+    Busy,
+    /// The client may ask for more.
+    Idle,
+}
+
 /// The connections that are open.
 #[derive(Default)]
 struct Open {
-    /// With whether a request is being served.
-    connections: Mutex<HashMap<u64, (TcpStream, bool)>>,
+    connections: Mutex<HashMap<u64, (TcpStream, Phase)>>,
     changed: Condvar,
     is_ending: AtomicBool,
 }
 
 impl Open {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (TcpStream, bool)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, (TcpStream, Phase)>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -97,20 +109,29 @@ impl Open {
     fn add(self: &Arc<Open>, id: u64, stream: TcpStream) -> io::Result<Connection> {
         let full = |open: &mut HashMap<_, _>| open.len() >= CONNECTIONS_MAX;
         let open = self.changed.wait_while(self.lock(), full);
-        open.unwrap_or_else(PoisonError::into_inner).insert(id, (stream.try_clone()?, false));
+        open.unwrap_or_else(PoisonError::into_inner).insert(id, (stream.try_clone()?, Phase::New));
         Ok(Connection { stream, id, open: Arc::clone(self) })
     }
 
-    /// Ends those that wait for a request, and waits for the others. What a client has sent by then is read all the same.
+    /// Ends connections as soon as nobody waits for an answer. What a client has sent by then is read all the same.
     fn drain(&self) {
         self.is_ending.store(true, Ordering::SeqCst);
-        let open = self.lock();
-        for (stream, busy) in open.values() {
-            if !busy {
-                let _ = stream.shutdown(Shutdown::Read);
-            }
+        self.end_those_in(Phase::Idle);
+        self.wait_until_none(FIRST_WORD, |phase| phase == Phase::New);
+        self.end_those_in(Phase::New);
+        self.wait_until_none(DRAIN, |_| true);
+    }
+
+    fn end_those_in(&self, phase: Phase) {
+        for (stream, _) in self.lock().values().filter(|(_, found)| *found == phase) {
+            let _ = stream.shutdown(Shutdown::Read);
         }
-        let _ = self.changed.wait_timeout_while(open, DRAIN, |open| !open.is_empty());
+    }
+
+    fn wait_until_none(&self, limit: Duration, counts: impl Fn(Phase) -> bool) {
+        let some_left =
+            |open: &mut HashMap<u64, (TcpStream, Phase)>| open.values().any(|(_, phase)| counts(*phase));
+        drop(self.changed.wait_timeout_while(self.lock(), limit, some_left));
     }
 }
 

@@ -214,10 +214,13 @@ mod process {
 
     use std::os::fd::OwnedFd;
     use std::process::{Child, Command, Stdio};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::thread;
+    use std::time::Duration;
 
     use crate::runtime::{ExecSpec, Process, RuntimeError, Streams};
 
-    struct Plain(Child);
+    struct Plain(Mutex<Child>);
 
     pub(super) fn spawn(spec: &ExecSpec) -> Result<Box<dyn Process>, RuntimeError> {
         let (program, arguments) =
@@ -229,35 +232,49 @@ mod process {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|source| RuntimeError::Command { program: program.to_owned(), source })?;
-        Ok(Box::new(Plain(child)))
+        Ok(Box::new(Plain(Mutex::new(child))))
+    }
+
+    impl Plain {
+        fn child(&self) -> MutexGuard<'_, Child> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
     }
 
     impl Process for Plain {
         fn streams(&mut self) -> Option<Streams> {
+            let mut child = self.child();
             Some(Streams {
-                input: OwnedFd::from(self.0.stdin.take()?),
-                output: OwnedFd::from(self.0.stdout.take()?),
-                errors: self.0.stderr.take().map(OwnedFd::from),
+                input: OwnedFd::from(child.stdin.take()?),
+                output: OwnedFd::from(child.stdout.take()?),
+                errors: child.stderr.take().map(OwnedFd::from),
             })
         }
 
-        fn resize(&mut self, _columns: u16, _rows: u16) -> Result<(), RuntimeError> {
+        fn resize(&self, _columns: u16, _rows: u16) -> Result<(), RuntimeError> {
             Err(RuntimeError::State { what: "the command has no terminal".to_owned() })
         }
 
-        fn wait(&mut self) -> Result<i32, RuntimeError> {
+        fn wait(&self) -> Result<i32, RuntimeError> {
             use std::os::unix::process::ExitStatusExt;
-            let status = self.0.wait();
-            let status = status.map_err(|source| RuntimeError::Io { doing: "waiting".to_owned(), source })?;
-            Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+            loop {
+                let status = self.child().try_wait().map_err(RuntimeError::doing("waiting"))?;
+                if let Some(status) = status {
+                    return Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()));
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+
+        fn end(&self) {
+            let _ = self.child().kill();
         }
     }
 
     impl Drop for Plain {
         fn drop(&mut self) {
-            // It may have ended.
-            let _ = self.0.kill();
-            let _ = self.0.wait();
+            self.end();
+            let _ = self.child().wait();
         }
     }
 }

@@ -172,7 +172,7 @@ pub struct ExecSpec {
 }
 
 /// A command that [`Runtime::exec`] started. Dropping it ends the command.
-pub trait Process: Send {
+pub trait Process: Send + Sync {
     /// Its streams, once; with a terminal `output` is the terminal itself and `errors` is `None`.
     fn streams(&mut self) -> Option<Streams>;
 
@@ -180,13 +180,16 @@ pub trait Process: Send {
     ///
     /// # Errors
     /// If it has none.
-    fn resize(&mut self, columns: u16, rows: u16) -> Result<(), RuntimeError>;
+    fn resize(&self, columns: u16, rows: u16) -> Result<(), RuntimeError>;
 
     /// Waits until it ends; its exit code as in [`End`].
     ///
     /// # Errors
     /// If it cannot be known.
-    fn wait(&mut self) -> Result<i32, RuntimeError>;
+    fn wait(&self) -> Result<i32, RuntimeError>;
+
+    /// Ends it, by SIGKILL, with what it started. It may have ended before.
+    fn end(&self);
 }
 
 /// The ends of a command's streams that its caller holds.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use switchyard_agent::runtime::{ContainerSpec, Run, Runtime, RuntimeError, State};
 
-use crate::host::{Host, LONG, Tests, container, eventually, plain, processes, uid};
+use crate::host::{Host, LONG, Tests, a_long_time, container, eventually, plain, processes, uid};
 
 pub(crate) const TESTS: Tests = &[
     ("environment_arguments_and_directory", environment_arguments_and_directory),
@@ -14,6 +14,7 @@ pub(crate) const TESTS: Tests = &[
     ("it_is_asked_to_end", it_is_asked_to_end),
     ("it_is_ended_when_the_grace_is_over", it_is_ended_when_the_grace_is_over),
     ("a_plain_program_ends_at_once", a_plain_program_ends_at_once),
+    ("sigterm_that_is_held_back_for_a_moment_counts", sigterm_that_is_held_back_for_a_moment_counts),
     ("what_it_started_ends_with_it", what_it_started_ends_with_it),
     ("the_next_takes_the_place_of_the_one_before", the_next_takes_the_place_of_the_one_before),
     ("one_of_a_name_runs_at_a_time", one_of_a_name_runs_at_a_time),
@@ -111,16 +112,30 @@ fn a_plain_program_ends_at_once(host: &Host) {
     assert_eq!((end.exit_code, end.signal), (143, Some(15)));
 }
 
+/// As shells do it while they start a program: the signal arrives, and is dropped when they let go of it.
+fn sigterm_that_is_held_back_for_a_moment_counts(host: &Host) {
+    let pod = host.pod("web");
+    let script = "import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+print('prepared', flush=True)
+while signal.SIGTERM not in signal.sigpending(): time.sleep(0.001)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+time.sleep(600)";
+    host.start(&pod, &["/usr/bin/python3", "-c", script]);
+    host.wait_for_output(&pod, "main", "prepared");
+    host.runtime.stop_container(&uid("web"), "main", LONG).unwrap();
+    assert_eq!(host.end(&pod, "main").exit_code, 143);
+}
+
 fn what_it_started_ends_with_it(host: &Host) {
     let pod = host.pod("web");
-    host.start(
-        &pod,
-        &["sh", "-c", "(trap '' TERM HUP INT; exec setsid sleep 7654323) & setsid -f sleep 7654323; echo both; sleep 600"],
-    );
+    let time = a_long_time();
+    let stubborn = format!("(trap '' TERM HUP INT; exec setsid sleep {time}) &");
+    host.start(&pod, &["sh", "-c", &format!("{stubborn} setsid -f sleep {time}; echo both; sleep 600")]);
     host.wait_for_output(&pod, "main", "both");
-    eventually("both run", || (processes("7654323").len() == 2).then_some(()));
+    eventually("both run", || (processes(&time).len() == 2).then_some(()));
     host.runtime.stop_container(&uid("web"), "main", LONG).unwrap();
-    assert_eq!(processes("7654323"), [0; 0]);
+    assert_eq!(processes(&time), [0; 0]);
 }
 
 fn the_next_takes_the_place_of_the_one_before(host: &Host) {
@@ -188,6 +203,14 @@ fn what_cannot_run_is_told(host: &Host) {
         spec.mounts = vec![(PathBuf::from("/etc/x"), PathBuf::from("/run/no-such-file"))];
     }));
     assert!(error.to_string().contains("/run/no-such-file"), "{error}");
+
+    let error = start(&with(|spec| {
+        spec.command = words(&["true"]);
+        spec.mounts = vec![(PathBuf::from("/etc/no-such-file"), PathBuf::from("/etc/hostname"))];
+    }));
+    let RuntimeError::Io { doing, source } = error else { panic!("{error:?}") };
+    assert_eq!(doing, "mounting at /etc/no-such-file");
+    assert!(source.to_string().contains("the host has no such place"), "{source}");
     assert_eq!(host.runtime.containers(&uid("web")).unwrap(), []);
 
     let error = host.runtime.start_container(&uid("other"), &container("main", &["true"])).unwrap_err();
@@ -201,15 +224,12 @@ fn files_of_the_agent_are_seen(host: &Host) {
     fs::write("/run/agent/settings/colour", "blue\n").unwrap();
     let mount = |inside: &str, outside: &str| (PathBuf::from(inside), Path::new("/run/agent").join(outside));
     let script = "cat /etc/hosts /settings/colour /var/run/secrets/token/colour /one/file
-        echo changed 2>/dev/null > /etc/hosts || touch /settings/new 2>/dev/null || echo read-only
-        echo shown; read -r line; cat /settings/colour";
+        for file in /etc/hosts /settings/new; do touch $file 2>/dev/null && echo changed $file; done
+        echo shown
+        until [ -e /settings/go ]; do sleep 0.01; done
+        cat /settings/colour";
     let spec = with(|spec| {
-        spec.command =
-            words(&["sh", "-c", "exec 3>/tmp/go; until [ -e /settings/go ]; do sleep 0.01; done; :"]);
-        spec.command[2] = format!(
-            "{}; until [ -e /settings/go ]; do sleep 0.01; done; cat /settings/colour",
-            script.replace("; read -r line; cat /settings/colour", "")
-        );
+        spec.command = words(&["sh", "-c", script]);
         spec.mounts = vec![
             mount("/etc/hosts", "hosts"),
             mount("/settings", "settings"),
@@ -223,10 +243,7 @@ fn files_of_the_agent_are_seen(host: &Host) {
     fs::write("/run/agent/settings/colour", "red\n").unwrap();
     fs::write("/run/agent/settings/go", "").unwrap();
     assert_eq!(host.end(&pod, "main").exit_code, 0);
-    assert_eq!(
-        host.output(&pod, "main"),
-        "10.244.1.2 web\nblue\nblue\n10.244.1.2 web\nread-only\nshown\nred\n"
-    );
+    assert_eq!(host.output(&pod, "main"), "10.244.1.2 web\nblue\nblue\n10.244.1.2 web\nshown\nred\n");
     assert_eq!(fs::read_to_string("/run/agent/hosts").unwrap(), "10.244.1.2 web\n");
     assert!(!Path::new("/settings").exists(), "nothing is made on the host");
 }

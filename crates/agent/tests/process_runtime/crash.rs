@@ -11,7 +11,9 @@ use switchyard_agent::runtime::process::ProcessRuntime;
 use switchyard_agent::runtime::{Runtime, State};
 use switchyard_kernel::namespace::{self, Namespace};
 
-use crate::host::{Host, LONG, Tests, container, eventually, folder, processes, sandbox, settings, uid};
+use crate::host::{
+    Host, LONG, Tests, a_long_time, container, eventually, folder, processes, sandbox, settings, uid,
+};
 
 /// Makes this program an agent.
 pub(crate) const AGENT: &str = "agent-to-be-killed";
@@ -41,7 +43,7 @@ pub(crate) fn be_an_agent(what: &[String]) -> ! {
     loop {
         for name in ["web", "db"] {
             runtime.create_sandbox(&sandbox(name)).unwrap();
-            runtime.start_container(&uid(name), &container("main", &["sleep", "7654325"])).unwrap();
+            runtime.start_container(&uid(name), &container("main", &["sleep", &what[2]])).unwrap();
         }
         for name in ["web", "db"] {
             runtime.remove_sandbox(&uid(name)).unwrap();
@@ -50,9 +52,9 @@ pub(crate) fn be_an_agent(what: &[String]) -> ! {
 }
 
 /// Starts one, which is at it when this returns.
-fn agent(what: &str, folder: &Path) -> Child {
+fn agent(what: &str, folder: &Path, time: &str) -> Child {
     let mut command = Command::new("/proc/self/exe");
-    let mut child = command.args([AGENT, what]).arg(folder).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.args([AGENT, what]).arg(folder).arg(time).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
@@ -66,7 +68,7 @@ fn kill(mut agent: Child) {
 
 fn pods_outlive_the_agent(_: &Host) {
     let folder = folder();
-    kill(agent("run", &folder));
+    kill(agent("run", &folder, ""));
     let host = Host::open(&folder, PREFIX);
     let pods = host.runtime.sandboxes().unwrap();
     let [pod] = &pods[..] else { panic!("{pods:?}") };
@@ -96,9 +98,9 @@ fn replaced(mut host: Host, meanwhile: impl FnOnce(&Host)) -> Host {
 }
 
 fn a_kill_at_any_moment_leaves_nothing_unknown(_: &Host) {
-    let folder = folder();
+    let (folder, time) = (folder(), a_long_time());
     for round in 0..30 {
-        let agent = agent("churn", &folder);
+        let agent = agent("churn", &folder, &time);
         // Not a wait for anything: where in its work it is hit shall differ.
         thread::sleep(Duration::from_millis(round * 7));
         kill(agent);
@@ -108,7 +110,7 @@ fn a_kill_at_any_moment_leaves_nothing_unknown(_: &Host) {
         // What was there, in whatever state, can be made to work, or be removed.
         let pod = host.pod("web");
         if host.runtime.containers(&uid("web")).unwrap().iter().all(|found| found.state != State::Running) {
-            host.start(&pod, &["sleep", "7654325"]);
+            host.start(&pod, &["sleep", &time]);
         }
         for uid in known.iter().chain([&uid("web")]) {
             host.runtime.remove_sandbox(uid).unwrap();
@@ -119,7 +121,7 @@ fn a_kill_at_any_moment_leaves_nothing_unknown(_: &Host) {
         for name in ["web", "db"] {
             assert_eq!(host.sandbox_processes(name), [0; 0], "round {round}");
         }
-        assert_eq!(processes("7654325"), [0; 0], "round {round}");
+        assert_eq!(processes(&time), [0; 0], "round {round}");
     }
 }
 
@@ -133,12 +135,14 @@ fn what_nobody_knows_of_is_removed(_: &Host) {
     // As a machine leaves it that went down.
     fs::create_dir_all(path("pods/empty")).unwrap();
     fs::write(path("pods/empty/sandbox.json"), "").unwrap();
-    let keep = |name: &str| drop(Namespace::create(name).unwrap().keep().unwrap());
-    keep("killed_node_default_web_0000");
-    keep("killed_node-2_default_web_0000");
+    // As it is left when the folder was deleted by hand.
+    let name = format!("{PREFIX}_default_web_web-0000");
+    drop(Namespace::create(&name).unwrap().keep().unwrap());
 
     let host = Host::open(&folder, PREFIX);
     assert!(host.runtime.sandboxes().unwrap().is_empty());
     assert_eq!(host.files(), [""; 0].map(PathBuf::from));
-    assert_eq!(namespace::list().unwrap(), ["killed_node-2_default_web_0000"], "another's is left alone");
+    let pod = host.pod("web");
+    assert_eq!(pod.network, Some(namespace::path(&name)));
+    assert!(host.shell(&pod, "ip link").contains("LOOPBACK,UP"));
 }

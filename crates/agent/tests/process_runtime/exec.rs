@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use switchyard_agent::runtime::{ExecSpec, Process, Runtime, RuntimeError, Sandbox, Streams};
 
-use crate::host::{Host, Tests, container, eventually, processes, uid};
+use crate::host::{Host, Tests, a_long_time, container, eventually, processes, uid};
 
 pub(crate) const TESTS: Tests = &[
     ("it_runs_beside_the_container", it_runs_beside_the_container),
     ("streams_and_exit_code", streams_and_exit_code),
     ("a_terminal_and_its_size", a_terminal_and_its_size),
     ("dropping_it_ends_it", dropping_it_ends_it),
+    ("it_is_resized_and_ended_while_somebody_waits", it_is_resized_and_ended_while_somebody_waits),
     ("it_has_no_more_privileges", it_has_no_more_privileges),
     ("what_cannot_run_is_told", what_cannot_run_is_told),
     ("ports_of_the_pod_are_reached", ports_of_the_pod_are_reached),
@@ -104,11 +105,25 @@ impl Reading {
 fn dropping_it_ends_it(host: &Host) {
     running(host);
     for tty in [false, true] {
-        let process = exec(host, &["sh", "-c", "sleep 7654324 & sleep 7654324"], tty);
-        eventually("both run", || (processes("7654324").len() >= 2).then_some(()));
+        let time = a_long_time();
+        let process = exec(host, &["sh", "-c", &format!("sleep {time} & sleep {time}")], tty);
+        eventually("both run", || (processes(&time).len() >= 2).then_some(()));
         drop(process);
-        eventually("they ended", || processes("7654324").is_empty().then_some(()));
+        eventually("they ended", || processes(&time).is_empty().then_some(()));
     }
+}
+
+fn it_is_resized_and_ended_while_somebody_waits(host: &Host) {
+    running(host);
+    let process = exec(host, &["sleep", "600"], true);
+    std::thread::scope(|scope| {
+        let code = scope.spawn(|| process.wait().unwrap());
+        process.resize(132, 43).unwrap();
+        process.end();
+        assert_eq!(code.join().unwrap(), 137);
+    });
+    process.end();
+    assert_eq!(process.wait().unwrap(), 137, "it is known from then on");
 }
 
 fn it_has_no_more_privileges(host: &Host) {

@@ -43,6 +43,12 @@ pub(crate) fn on_a_fresh_host(test: &(dyn Fn(&Host) + Sync)) {
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
 }
 
+/// How long to sleep, in words that no other test uses, also of a run beside this one: processes are told apart by them.
+pub(crate) fn a_long_time() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{}{:03}", 1_000_000 + std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
 /// A folder for a runtime, of another name than that of any other test: processes are told apart by it. It is in the test's
 /// own `/run`, and gone with that.
 pub(crate) fn folder() -> PathBuf {

@@ -11,6 +11,7 @@ use rustix::process::{
 };
 
 use super::Namespaces;
+use super::running::state_and_start;
 use crate::wait::readable;
 
 /// A process that was running when the handle was made, and no other ever after. Readable, for `poll`, when it has ended.
@@ -35,14 +36,12 @@ impl ProcessHandle {
         }
     }
 
-    /// When a process started, in ticks since boot: with its number, what it is told by. `None` if there is no such process.
+    /// When a process started, in ticks since boot, also one that has ended and that nobody has waited for: with its number,
+    /// what it is told by. `None` if there is no such process.
     #[must_use]
     pub fn start_time(id: u32) -> Option<u64> {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The second field is the program's name in brackets, which may hold blanks and brackets itself.
-        let (_, fields) = stat.rsplit_once(')')?;
-        // proc_pid_stat(5): starttime is field 22; the third is the first here.
-        fields.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+        state_and_start(&stat).map(|(_, start)| start)
     }
 
     /// Ends the process and, if it is the first of its process namespace, every other there.

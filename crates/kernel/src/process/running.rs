@@ -100,7 +100,7 @@ fn network_of(process: &Path) -> Option<u64> {
 }
 
 /// Fields 3 and 22. The name before them is in brackets and may hold anything, brackets and blanks too.
-fn state_and_start(stat: &str) -> Option<(&str, u64)> {
+pub(super) fn state_and_start(stat: &str) -> Option<(&str, u64)> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace();
     let state = fields.next()?;

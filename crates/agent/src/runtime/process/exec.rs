@@ -5,11 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, Stdio};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use switchyard_kernel::process::{Namespaces, Terminal, spawn_in};
+use switchyard_kernel::process::{Namespaces, ProcessHandle, Terminal, spawn_in};
+use switchyard_kernel::wait::readable;
 
 use super::super::{Process, RuntimeError, Streams};
 use super::protocol::{self, Order, Surroundings};
@@ -19,13 +21,17 @@ use crate::images::Program;
 /// For everything up to the command itself.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Waiting has no end; it is taken up again after this.
+const A_WHILE: Duration = Duration::from_secs(3600);
+
 /// A command that runs in a container.
 #[derive(Debug)]
 pub(super) struct Command {
-    child: Child,
+    /// Waited for by whoever has the lock, and only when it has ended: its number is its own until then.
+    child: Mutex<Child>,
+    handle: ProcessHandle,
     terminal: Option<Terminal>,
     streams: Option<Streams>,
-    ended: bool,
 }
 
 impl Command {
@@ -37,8 +43,8 @@ impl Command {
         tty: bool,
     ) -> Result<Command, RuntimeError> {
         let doing = "starting a command in the container, which has to be running";
-        let (child, socket) = spawn(&container).map_err(RuntimeError::doing(doing))?;
-        let mut command = Command { child, terminal: None, streams: None, ended: false };
+        let (child, handle, socket) = spawn(&container).map_err(RuntimeError::doing(doing))?;
+        let mut command = Command { child: Mutex::new(child), handle, terminal: None, streams: None };
         let mut files = vec![container];
         if !tty {
             let (ours, theirs) = pipes().map_err(RuntimeError::doing("making pipes"))?;
@@ -55,6 +61,10 @@ impl Command {
         }
         Ok(command)
     }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Process for Command {
@@ -62,35 +72,43 @@ impl Process for Command {
         self.streams.take()
     }
 
-    fn resize(&mut self, columns: u16, rows: u16) -> Result<(), RuntimeError> {
+    fn resize(&self, columns: u16, rows: u16) -> Result<(), RuntimeError> {
         let none = || RuntimeError::State { what: "the command has no terminal".to_owned() };
         let terminal = self.terminal.as_ref().ok_or_else(none)?;
         terminal.resize(columns, rows).map_err(RuntimeError::doing("setting the size of the terminal"))
     }
 
-    fn wait(&mut self) -> Result<i32, RuntimeError> {
-        let status = self.child.wait().map_err(RuntimeError::doing("waiting for the command"))?;
-        self.ended = true;
+    fn wait(&self) -> Result<i32, RuntimeError> {
+        let wait = || {
+            // Not within the lock, which those need who want to end it.
+            while !readable(&self.handle, Instant::now() + A_WHILE)? {}
+            self.child().wait()
+        };
+        let status = wait().map_err(RuntimeError::doing("waiting for the command"))?;
         Ok(status.signal().map_or_else(|| status.code().unwrap_or(-1), |signal| 128 + signal))
+    }
+
+    fn end(&self) {
+        let mut child = self.child();
+        if let Ok(None) = child.try_wait()
+            && let Ok(id) = i32::try_from(child.id())
+        {
+            // It leads a session, so its group has its number; before that it is alone.
+            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
+            let _ = child.kill();
+        }
     }
 }
 
 impl Drop for Command {
     fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        // It leads a session, so its group has its number; before that it is alone.
-        if let Ok(id) = i32::try_from(self.child.id()) {
-            let _ = killpg(Pid::from_raw(id), Signal::SIGKILL);
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
+        let _ = self.child().wait();
     }
 }
 
 /// A process that waits to be told what to become, in the process namespace of the container.
-fn spawn(container: &OwnedFd) -> io::Result<(Child, UnixStream)> {
+fn spawn(container: &OwnedFd) -> io::Result<(Child, ProcessHandle, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     ours.set_read_timeout(Some(PATIENCE))?;
     ours.set_write_timeout(Some(PATIENCE))?;
@@ -98,7 +116,15 @@ fn spawn(container: &OwnedFd) -> io::Result<(Child, UnixStream)> {
     command.arg0("switchyard").arg(STAGE).env_clear().current_dir("/");
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
     let enter = [(container.as_fd(), Namespaces::CLONE_NEWPID)];
-    Ok((spawn_in(&mut command, &enter, Namespaces::empty())?, ours))
+    let mut child = spawn_in(&mut command, &enter, Namespaces::empty())?;
+    match ProcessHandle::open(child.id()) {
+        Ok(Some(handle)) => Ok((child, handle, ours)),
+        result => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(result.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
+        }
+    }
 }
 
 /// Pipes: the caller's ends, and the command's.

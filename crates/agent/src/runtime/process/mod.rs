@@ -61,8 +61,8 @@ pub fn hidden_command(arguments: &[String]) -> Option<ExitCode> {
 pub struct Settings {
     /// The folder that it keeps its pods in, which no other agent uses meanwhile.
     pub folder: PathBuf,
-    /// What names of network namespaces begin with, such as the name of the lab and the node. No other runtime on this
-    /// machine may have the same. An underscore follows, which is in no name of Kubernetes.
+    /// What names of network namespaces begin with, such as the name of the lab and the node. An underscore follows, which
+    /// is in no name of Kubernetes.
     pub prefix: String,
     /// Paths of the host that containers do not get to see, beside the runtime's own folder: kubeconfigs, keys.
     pub hidden: Vec<PathBuf>,

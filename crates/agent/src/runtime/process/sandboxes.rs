@@ -63,20 +63,12 @@ impl ProcessRuntime {
         pod.remove().map_err(RuntimeError::doing(format!("removing {}", pod.path().display())))
     }
 
-    /// Removes what an agent that was killed has left half made or half removed, and namespaces that no record tells of.
+    /// Removes what an agent that was killed has left half made or half removed.
     pub(super) fn remove_leftovers(&self) -> Result<(), RuntimeError> {
-        let mut networks = Vec::new();
         for uid in self.folder.uids()? {
             let pod = self.folder.pod(&uid)?;
-            match pod.record()? {
-                Some(record) => networks.extend(record.network),
-                None => self.remove(&pod)?,
-            }
-        }
-        let prefix = format!("{}_", self.prefix);
-        for name in namespace::list().map_err(in_network)? {
-            if name.starts_with(&prefix) && !networks.contains(&name) {
-                namespace::remove(&name).map_err(in_network)?;
+            if pod.record()?.is_none() {
+                self.remove(&pod)?;
             }
         }
         Ok(())
@@ -93,6 +85,8 @@ fn network_name(prefix: &str, pod: &PodName) -> String {
 
 fn make_network(name: &str) -> Result<NamespaceFile, RuntimeError> {
     let make = || -> Result<NamespaceFile, NetworkError> {
+        // Left by an agent whose folder somebody deleted: the UID in the name says that it is this pod's.
+        namespace::remove(name)?;
         let network = Namespace::create(name)?;
         Links::open(&network)?.set_up("lo")?;
         Ok(network.keep()?)

@@ -25,6 +25,17 @@ use super::folder::ROOT;
 const OWN: [&str; 12] =
     ["dev", "proc", "sys", "run", "tmp", "var", "root", "home", "boot", "mnt", "media", "lost+found"];
 
+/// What of the host's settings is for the host alone, although it could be read: keys, passwords, clusters it belongs to.
+const SECRETS: [&str; 7] = [
+    "/etc/kubernetes",
+    "/etc/rancher",
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/etc/shadow",
+    "/etc/gshadow",
+    "/etc/machine-id",
+];
+
 /// The devices that every container has: name, major and minor number, as in the kernel's devices.txt.
 const DEVICES: [(&str, u64, u64); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
@@ -46,8 +57,8 @@ pub(super) fn enter_pod_root(folder: &Path, hidden: &[PathBuf]) -> Result<(), Ru
         New { kind: "tmpfs", options: "mode=755,size=1m", flags: SAFE }.at(&root),
     )?;
     step("showing the host's folders", show_host(&root))?;
-    for path in hidden {
-        step("hiding what is not the pod's", hide(&root, path))?;
+    for path in SECRETS.map(Path::new).into_iter().chain(hidden.iter().map(PathBuf::as_path)) {
+        step(&format!("hiding {} from the pod", path.display()), hide(&root, path))?;
     }
     step("making the pod's own folders", make_own(&root))?;
     step("changing to the pod's root", mounts::change_root(&root))?;
@@ -171,19 +182,27 @@ fn make_devices(dev: &Path) -> io::Result<()> {
 fn attach(target: &Path, mount: &OwnedFd) -> io::Result<()> {
     let place = follow(target)?;
     if !place.exists() {
-        // Told by the mount itself whether a file or a folder is to be there.
-        if File::from(mount.try_clone()?).metadata()?.is_dir() {
-            fs::create_dir_all(&place)?;
-        } else {
-            fs::create_dir_all(place.parent().unwrap_or(Path::new("/")))?;
-            File::create(&place)?;
-        }
+        make_place(&place, mount).map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::EROFS) => {
+                io::Error::other("the host has no such place, and nothing can be added to its folders")
+            }
+            _ => error,
+        })?;
     }
     mounts::attach(mount.as_fd(), &place)?;
     for mounted in mounts::at_or_below(&place)? {
         read_only_if_there(&mounted)?;
     }
     Ok(())
+}
+
+/// Makes a place for a mount: a file or a folder, as what is mounted.
+fn make_place(place: &Path, mount: &OwnedFd) -> io::Result<()> {
+    if File::from(mount.try_clone()?).metadata()?.is_dir() {
+        return fs::create_dir_all(place);
+    }
+    fs::create_dir_all(place.parent().unwrap_or(Path::new("/")))?;
+    File::create(place).map(drop)
 }
 
 /// Where a path leads in the end, also if nothing is there yet: `/etc/resolv.conf` is often a link into `/run`.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +17,11 @@ use switchyard_kernel::wait::readable;
 use super::super::folder::EndRecord;
 use super::super::protocol::{self, Reply, Surroundings};
 use super::log::{Log, Stream};
+
+/// How often, and for how long, it is looked whether a program that held SIGTERM back when it was sent lets go of it: then the
+/// kernel has dropped it.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+const LOOK_FOR: Duration = Duration::from_secs(1);
 
 /// A running container: the first process of a process namespace of its own. When that process ends, the kernel ends all others
 /// of the container before it lets anybody know, wherever they went and whatever group or session they made.
@@ -32,6 +37,8 @@ pub(super) struct Container {
     log: Log,
     /// When it is to be ended.
     due: Option<Instant>,
+    /// When to look, and for how long to go on looking, whether SIGTERM got lost.
+    look: Option<(Instant, Instant)>,
     /// The signal that ends it in the place of one that the kernel keeps from it.
     in_place_of: Option<Signal>,
     waiting: Vec<UnixStream>,
@@ -69,6 +76,7 @@ impl Container {
             _input: parts.input,
             log: parts.log,
             due: None,
+            look: None,
             in_place_of: None,
             waiting: Vec::new(),
             ended: None,
@@ -88,8 +96,9 @@ impl Container {
         self.handle.as_fd().try_clone_to_owned()
     }
 
+    /// When [`Container::act_if_due`] has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.due
+        self.due.into_iter().chain(self.look.map(|(next, _)| next)).min()
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -152,25 +161,38 @@ impl Container {
     pub(super) fn ask_to_end(&mut self, due: Instant, asker: UnixStream) {
         self.waiting.push(asker);
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
-        if self.in_place_of.is_some() {
-            return;
-        }
         // The number cannot be another process's: nobody has waited for this child.
         let Ok(id) = i32::try_from(self.child.id()) else { return };
-        // The kernel keeps signals that a program makes nothing of from the first process of a process namespace. Anywhere else
-        // SIGTERM would have ended it, which is what people expect of a plain `sleep`.
-        if leaves_sigterm_to_the_kernel(id) {
-            self.in_place_of = Some(Signal::SIGTERM);
-            let _ = self.child.kill();
-        } else {
-            let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+        match use_for_sigterm(id) {
+            Use::None => self.end_in_place_of_sigterm(),
+            Use::Taken => drop(kill(Pid::from_raw(id), Signal::SIGTERM)),
+            Use::HeldBack => {
+                let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
+                let now = Instant::now();
+                self.look = Some((now + LOOK_EVERY, now + LOOK_FOR));
+            }
         }
     }
 
-    pub(super) fn end_if_due(&mut self, now: Instant) {
+    /// The kernel keeps signals that a program makes nothing of from the first process of a process namespace. Anywhere else
+    /// SIGTERM would have ended it, which is what people expect of a plain `sleep`.
+    fn end_in_place_of_sigterm(&mut self) {
+        self.look = None;
+        self.in_place_of = Some(Signal::SIGTERM);
+        let _ = self.child.kill();
+    }
+
+    pub(super) fn act_if_due(&mut self, now: Instant) {
         if self.due.is_some_and(|due| due <= now) {
             self.due = None;
             let _ = self.child.kill();
+        }
+        let Some((_, until)) = self.look.filter(|(next, _)| *next <= now) else { return };
+        self.look = None;
+        match i32::try_from(self.child.id()).map(use_for_sigterm) {
+            Ok(Use::None) => self.end_in_place_of_sigterm(),
+            Ok(Use::HeldBack) if now < until => self.look = Some((now + LOOK_EVERY, until)),
+            _ => {}
         }
     }
 
@@ -188,18 +210,34 @@ fn end_of(status: ExitStatus, in_place_of: Option<Signal>) -> EndRecord {
     EndRecord { exit_code, signal, at: Timestamp::now() }
 }
 
-/// Whether a process neither catches nor ignores SIGTERM, nor holds it back to fetch it.
-fn leaves_sigterm_to_the_kernel(id: i32) -> bool {
-    fs::read_to_string(format!("/proc/{id}/status")).is_ok_and(|status| has_no_use_for_sigterm(&status))
+/// What a process does with SIGTERM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    None,
+    /// It is caught or ignored.
+    Taken,
+    /// It is blocked: to be fetched in another way; or for a moment only, as shells do while they start a program.
+    HeldBack,
 }
 
-fn has_no_use_for_sigterm(status: &str) -> bool {
+fn use_for_sigterm(id: i32) -> Use {
+    fs::read_to_string(format!("/proc/{id}/status")).map_or(Use::Taken, |status| use_in(&status))
+}
+
+fn use_in(status: &str) -> Use {
     let bit = 1_u64 << (Signal::SIGTERM as u32 - 1);
-    let masks = ["SigBlk:", "SigIgn:", "SigCgt:"].map(|name| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    });
-    masks.iter().all(|mask| mask.is_some_and(|mask| mask & bit == 0))
+    let is_in = |mask: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(mask));
+        let mask = line.and_then(|line| u64::from_str_radix(line.trim(), 16).ok());
+        mask.is_none_or(|mask| mask & bit != 0)
+    };
+    if is_in("SigIgn:") || is_in("SigCgt:") {
+        Use::Taken
+    } else if is_in("SigBlk:") {
+        Use::HeldBack
+    } else {
+        Use::None
+    }
 }
 
 #[cfg(test)]
@@ -212,11 +250,11 @@ mod tests {
             format!("Name:\tx\nSigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n")
         };
         let other = !0x4000_u64;
-        assert!(has_no_use_for_sigterm(&status(other, other, other)));
-        assert!(!has_no_use_for_sigterm(&status(0x4000, 0, 0)));
-        assert!(!has_no_use_for_sigterm(&status(0, 0x4000, 0)));
-        assert!(!has_no_use_for_sigterm(&status(0, 0, 0x4000)));
-        assert!(!has_no_use_for_sigterm("Name:\tx\n"));
+        assert_eq!(use_in(&status(other, other, other)), Use::None);
+        assert_eq!(use_in(&status(!0, 0, 0)), Use::HeldBack);
+        assert_eq!(use_in(&status(0, 0x4000, 0)), Use::Taken);
+        assert_eq!(use_in(&status(!0, 0, 0x4000)), Use::Taken);
+        assert_eq!(use_in("Name:\tx\n"), Use::Taken);
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Sandbox {
     fn wait(&mut self) -> io::Result<Ready> {
         let now = Instant::now();
         for container in &mut self.running {
-            container.end_if_due(now);
+            container.act_if_due(now);
         }
         let mut files = vec![PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
         let mut sources = Vec::new();
