@@ -13,6 +13,7 @@ pub mod pod;
 mod probe;
 pub mod run;
 pub mod runtime;
+mod server;
 #[cfg(test)]
 mod testing;
 

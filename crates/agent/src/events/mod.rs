@@ -51,13 +51,6 @@ impl Recorder {
         Recorder { sender }
     }
 
-    /// One that keeps events for tests to look at.
-    #[cfg(test)]
-    pub(crate) fn kept() -> (Recorder, mpsc::Receiver<Happening>) {
-        let (sender, receiver) = mpsc::channel(WAITING);
-        (Recorder { sender }, receiver)
-    }
-
     pub(crate) fn pod(&self, pod: &Pod, kind: Kind, reason: &'static str, message: impl Into<String>) {
         self.record(pod.object_ref(&()), kind, reason, message.into());
     }

@@ -58,6 +58,10 @@ pub struct Flags {
     /// Address to listen on
     #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
     pub address: IpAddr,
+    /// Authorities whose client certificates may ask for logs, exec and port-forward, in PEM; default: that of the
+    /// kubeconfig
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
     /// Addresses of the cluster's DNS, for pods
     #[arg(long, value_name = "IPS", value_delimiter = ',')]
     pub cluster_dns: Vec<IpAddr>,

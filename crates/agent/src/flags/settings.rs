@@ -49,6 +49,8 @@ pub struct Settings {
     pub status_interval: Duration,
     pub address: IpAddr,
     pub port: u16,
+    /// Instead of the authority of the kubeconfig.
+    pub client_ca_file: Option<PathBuf>,
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     /// Used if the API server gives the node none.
@@ -94,6 +96,7 @@ impl Settings {
             status_interval: flags.node_status_update_frequency,
             address: flags.address,
             port: flags.port,
+            client_ca_file: flags.client_ca_file.clone(),
             cluster_dns: flags.cluster_dns.clone(),
             cluster_domain: flags.cluster_domain.clone(),
             pod_cidrs,

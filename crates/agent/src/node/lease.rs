@@ -49,7 +49,7 @@ async fn renew(core: &Core) -> Result<(), kube::Error> {
     let patch = Patch::Merge(json!({"spec": spec}));
     match api.patch(&core.node_name, &PatchParams::default(), &patch).await {
         Err(kube::Error::Api(status)) if status.code == 404 => {
-            let lease = Lease { metadata: metadata(core).await?, spec: Some(spec), ..Lease::default() };
+            let lease = Lease { metadata: metadata(core).await?, spec: Some(spec) };
             api.create(&PostParams::default(), &lease).await.map(drop)
         }
         result => result.map(drop),

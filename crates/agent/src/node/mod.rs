@@ -65,18 +65,15 @@ impl NodeKeeper {
 
     async fn register_until_known(&mut self) {
         let mut is_first = true;
-        loop {
-            match self.register().await {
-                Ok(()) => break,
-                Err(error) if is_first => {
-                    tracing::warn!(error = one_line(&error), "cannot make the node known; trying on")
-                }
-                Err(_) => {}
+        while let Err(error) = self.register().await {
+            if is_first {
+                tracing::warn!(error = one_line(&error), "cannot make the node known; trying on");
             }
             is_first = false;
             sleep(RETRY).await;
         }
-        self.core.events.node(&self.core.node_name, Kind::Normal, "Starting", "Starting switchyard agent.");
+        let message = "Starting switchyard agent.";
+        self.core.events.node(&self.core.node_name, Kind::Normal, "Starting", message);
     }
 
     fn api(&self) -> Api<Node> {
@@ -100,7 +97,10 @@ impl NodeKeeper {
         if self.settings.register_node {
             let node = object::node(&self.told(&health));
             match self.api().create(&PostParams::default(), &node).await {
-                Ok(node) => return Ok(self.remember(&node)),
+                Ok(node) => {
+                    self.remember(&node);
+                    return Ok(());
+                }
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => return Err(error),
             }
@@ -143,10 +143,7 @@ impl NodeKeeper {
     }
 
     async fn health(&mut self) -> Health {
-        let network = self.network.borrow_and_update().clone();
-        if let Err(cause) = network {
-            return Err(cause);
-        }
+        self.network.borrow_and_update().clone()?;
         let core = self.core.clone();
         blocking(move || core.cni.status().map_err(|error| one_line(&error))).await
     }

@@ -149,21 +149,20 @@ fn run(view: &View<'_>, decision: &mut Decision) {
     if view.busy.contains_key(&Part::Sandbox) {
         return;
     }
-    match view.sandbox {
+    let step = match view.sandbox {
+        None => Step::MakeSandbox,
         // Its processes were killed from outside. What it was connected with has to be given back first.
         Some(sandbox) if !sandbox.alive => {
-            if no_container_is_busy(view) && disconnect(view, decision) && !waits(view, decision) {
-                decision.steps.push(Step::RemoveSandbox);
+            if !no_container_is_busy(view) || !disconnect(view, decision) {
+                return;
             }
+            Step::RemoveSandbox
         }
-        None if !waits(view, decision) => decision.steps.push(Step::MakeSandbox),
-        Some(_) if *view.network == Network::None => {
-            if !waits(view, decision) {
-                decision.steps.push(Step::Connect);
-            }
-        }
-        Some(_) => run_containers(view, decision),
-        None => {}
+        Some(_) if *view.network == Network::None => Step::Connect,
+        Some(_) => return run_containers(view, decision),
+    };
+    if !waits(view, decision) {
+        decision.steps.push(step);
     }
 }
 

@@ -106,7 +106,7 @@ impl Manager {
                 self.leftovers = sandboxes.into_iter().map(|one| (one.pod.uid.clone(), one)).collect();
             }
             Err(error) => {
-                tracing::error!(error = crate::core::one_line(&error), "listing what runs on this node")
+                tracing::error!(error = crate::core::one_line(&error), "listing what runs on this node");
             }
         }
     }

@@ -14,6 +14,8 @@ mod perform;
 mod resolve;
 pub(crate) mod spec;
 mod status;
+#[cfg(test)]
+mod testing;
 mod told;
 mod view;
 mod worker;

@@ -37,7 +37,7 @@ pub(super) enum Outcome {
     },
     Stopped,
     /// The pod as the API has it now, `None` if it is gone.
-    Told(Result<Option<Pod>, kube::Error>),
+    Told(Result<Option<Arc<Pod>>, kube::Error>),
     Deleted(Result<(), kube::Error>),
 }
 
@@ -74,7 +74,7 @@ impl Subject {
         let patch = Patch::Strategic(told::patch(&self.pod, &status));
         let result =
             match self.api().patch_status(&self.pod.name_any(), &PatchParams::default(), &patch).await {
-                Ok(pod) => Ok(Some(pod)),
+                Ok(pod) => Ok(Some(Arc::new(pod))),
                 // It is gone, or another one of its name is there; the watch will tell.
                 Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(None),
                 Err(error) => Err(error),

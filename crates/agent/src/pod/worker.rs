@@ -28,6 +28,8 @@ use probers::Probers;
 const API_RETRY: Duration = Duration::from_secs(1);
 /// A look without any reason, should one have been missed.
 const ANYWAY: Duration = Duration::from_secs(60);
+/// What the containers of a pod get that the API does not have any more: its place may be taken already.
+const FORCED_GRACE: Duration = Duration::from_secs(2);
 /// Verdicts that may wait to be read.
 const VERDICTS: usize = 16;
 
@@ -152,7 +154,9 @@ impl Worker {
             return;
         }
         let now = Timestamp::now();
-        let grace = SignedDuration::try_from(spec::grace(&self.pod)).unwrap_or(SignedDuration::MAX);
+        // Deleted by force, it still gets a moment.
+        let grace = if desired.is_in_api { spec::grace(&self.pod) } else { FORCED_GRACE };
+        let grace = SignedDuration::try_from(grace).unwrap_or(SignedDuration::MAX);
         let (since, deadline) = match self.desire {
             // A later word may only shorten the time.
             Desire::Stop { since, deadline, .. } => {
@@ -192,7 +196,7 @@ impl Worker {
                 }
             }
             Err(error) => {
-                tracing::warn!(pod = self.pod.metadata.name, %error, "cannot see the containers of a pod")
+                tracing::warn!(pod = self.pod.metadata.name, %error, "cannot see the containers of a pod");
             }
         }
         if let (Some(sandbox), Some(is_alive)) = (&mut self.sandbox, is_alive) {
@@ -327,10 +331,10 @@ impl Worker {
             Outcome::Stopped => {}
             Outcome::Told(Ok(Some(pod))) => {
                 self.api_pause = None;
-                self.pod = Arc::new(pod);
+                self.pod = pod;
             }
             Outcome::Told(Ok(None)) | Outcome::Deleted(Ok(())) => {
-                self.api_pause = Some(Instant::now() + API_RETRY)
+                self.api_pause = Some(Instant::now() + API_RETRY);
             }
             Outcome::Told(Err(error)) | Outcome::Deleted(Err(error)) => {
                 tracing::warn!(pod = self.pod.metadata.name, %error, "cannot tell the API of a pod");

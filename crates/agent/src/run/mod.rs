@@ -30,6 +30,8 @@ pub enum RunError {
     Network(#[from] CniError),
     #[error("starting the container runtime")]
     Runtime(#[from] RuntimeError),
+    #[error("securing the agent's own server: {0}")]
+    Tls(String),
     #[error("{doing}")]
     Io { doing: String, source: io::Error },
 }

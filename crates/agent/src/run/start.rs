@@ -1,5 +1,6 @@
 //! Puts the agent together, and takes it apart again.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,11 +19,13 @@ use crate::network::{Cni, NetworkKeeper};
 use crate::node::NodeKeeper;
 use crate::pod::{Manager, Pods};
 use crate::runtime::Runtime;
+use crate::server::{self, Trust};
 
 /// An agent that runs. Dropping it ends the agent, and nothing of what it runs.
 #[derive(Debug)]
 pub struct Agent {
     pods: Pods,
+    port: u16,
     stopping: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -37,6 +40,13 @@ impl Agent {
         // The only error is that a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = config(&settings.kubeconfig).await?;
+        let trust = trust(&settings, &config)?;
+        let address = SocketAddr::new(settings.address, settings.port);
+        let listener = server::bind(address).await.map_err(|source| RunError::Io {
+            doing: format!("listening on {address}; choose another --port or --address"),
+            source,
+        })?;
+        let port = listener.local_addr().map_or(settings.port, |address| address.port());
         let client = Client::try_from(config).map_err(|error| unusable(&settings.kubeconfig, &error))?;
         let stopping = CancellationToken::new();
         let core = Arc::new(Core {
@@ -59,18 +69,26 @@ impl Agent {
         }
         let pods = Pods::default();
         let (network, health) = NetworkKeeper::new(core.clone(), settings.clone());
-        let node = NodeKeeper::new(core.clone(), settings.clone(), settings.port, health);
-        let manager = Manager::new(core, pods.clone());
+        let node = NodeKeeper::new(core.clone(), settings.clone(), port, health);
+        let manager = Manager::new(core.clone(), pods.clone());
+        let server = server::serve(listener, core, pods.clone(), &trust);
+        let server = server.map_err(|error| RunError::Tls(one_line(&error)))?;
         let mut tasks = JoinSet::new();
         tasks.spawn(network.run());
         tasks.spawn(node.run());
         tasks.spawn(manager.run());
-        Ok(Agent { pods, stopping, tasks })
+        tasks.spawn(server);
+        Ok(Agent { pods, port, stopping, tasks })
     }
 
     /// The pods that it looks after.
     pub fn pods(&self) -> &Pods {
         &self.pods
+    }
+
+    /// Where it answers the API server.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Ends the agent. Its containers go on.
@@ -90,6 +108,19 @@ async fn config(path: &Path) -> Result<Config, RunError> {
     let kubeconfig = Kubeconfig::read_from(path).map_err(|error| unusable(path, &error))?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     config.map_err(|error| unusable(path, &error))
+}
+
+/// Who signs the certificates of API servers: by default whoever signed those that they serve with.
+fn trust(settings: &Settings, config: &Config) -> Result<Trust, RunError> {
+    let file = settings.client_ca_file.as_ref().or(config.root_cert_file.as_ref());
+    match file {
+        None => Ok(Trust::in_der(config.root_cert.as_deref().unwrap_or_default())),
+        Some(path) => {
+            let pem = std::fs::read(path);
+            let doing = || format!("reading the authority of clients {}", path.display());
+            pem.map(|pem| Trust::in_pem(&pem)).map_err(|source| RunError::Io { doing: doing(), source })
+        }
+    }
 }
 
 fn unusable(path: &Path, error: &(dyn std::error::Error + 'static)) -> RunError {

@@ -165,7 +165,12 @@ impl Runtime for FakeRuntime {
             state.stubborn.iter().any(|stubborn| stubborn == name)
         };
         if is_stubborn {
-            std::thread::sleep(grace);
+            let runs = |state: &mut FakeState| {
+                let container = state.sandboxes.get(uid).and_then(|sandbox| sandbox.containers.get(name));
+                container.is_some_and(|(container, _)| container.state == State::Running)
+            };
+            let waited = self.changed.wait_timeout_while(self.state(), grace, runs);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
             self.end_with(uid, name, 137, Some(9));
         } else {
             self.end_with(uid, name, 143, Some(15));

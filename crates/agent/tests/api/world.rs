@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use switchyard_agent::flags::{Flags, Host, Settings};
@@ -42,6 +43,10 @@ echo "{\"cniVersion\": \"1.0.0\", \"ips\": [{\"address\": \"10.244.1.$(($(grep -
 impl World {
     /// A cluster whose only node is `node-1`, ready.
     pub(crate) async fn start() -> World {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_test_writer()
+            .try_init();
         let folder = tempfile::tempdir().unwrap();
         let server = start_server(folder.path()).await;
         let root = folder.path();
@@ -56,6 +61,7 @@ impl World {
         let mut world = World { client: server.client(), runtime, agent: None, server, folder };
         world.start_agent().await;
         world.wait_for_node().await;
+        world.wait_for_account().await;
         world
     }
 
@@ -101,6 +107,12 @@ impl World {
             conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True").then_some(())
         })
         .await;
+    }
+
+    /// Pods are not taken before it is there.
+    async fn wait_for_account(&self) {
+        let api = Api::<ServiceAccount>::namespaced(self.client.clone(), "default");
+        eventually("the service account", async || api.get_opt("default").await.unwrap()).await;
     }
 
     pub(crate) fn pods(&self) -> Api<Pod> {
@@ -152,6 +164,21 @@ impl World {
             of_pod.filter(|one| one.reason.as_deref() == Some(reason)).find_map(|one| one.message)
         })
         .await
+    }
+
+    /// A client of the agent's own server, as an administrator of the cluster.
+    pub(crate) async fn agent_client(&self) -> Client {
+        Client::try_from(self.agent_config().await).unwrap()
+    }
+
+    pub(crate) async fn agent_config(&self) -> kube::Config {
+        let kubeconfig = Kubeconfig::read_from(self.folder().join("data/admin.kubeconfig")).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        let mut config = config.unwrap();
+        let port = self.agent.as_ref().unwrap().port();
+        config.cluster_url = format!("https://127.0.0.1:{port}").parse().unwrap();
+        config.accept_invalid_certs = true;
+        config
     }
 
     pub(crate) fn cni_calls(&self) -> Vec<String> {

@@ -70,9 +70,15 @@ impl<K> Default for Informer<K> {
 }
 
 impl<K> Informer<K> {
-    /// Calls `handler` for every change from now on. It has to be quick: it holds up all others.
+    /// Calls `handler` for every object that is known, and for every change from now on: whoever asks late misses nothing.
+    /// It has to be quick: it holds up all others.
     pub(super) fn on_change(&self, handler: impl Fn(&Change<'_, K>) + Send + Sync + 'static) {
-        self.handlers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(handler));
+        // A change that is made meanwhile waits for this lock to be told, and may then be told twice.
+        let mut handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
+        for object in self.all() {
+            handler(&Change { old: None, new: Some(&object) });
+        }
+        handlers.push(Box::new(handler));
     }
 
     pub(super) fn get(&self, key: &Key) -> Option<Arc<K>> {
@@ -163,6 +169,19 @@ mod tests {
         map.metadata.name = Some(name.to_owned());
         map.metadata.namespace = Some("n".to_owned());
         (Key::of(&map), Some(Arc::new(map)))
+    }
+
+    #[test]
+    fn a_handler_that_comes_late_hears_of_what_is_there() {
+        let informer = Informer::<ConfigMap>::default();
+        let (key, object) = map("a");
+        informer.set(key, object);
+        let heard = Arc::new(Mutex::new(0));
+        let count = heard.clone();
+        informer.on_change(move |change| *count.lock().unwrap() += i32::from(change.new.is_some()));
+        let (key, object) = map("b");
+        informer.set(key, object);
+        assert_eq!(*heard.lock().unwrap(), 2);
     }
 
     #[test]

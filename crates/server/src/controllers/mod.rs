@@ -99,7 +99,6 @@ impl Cluster {
 pub async fn run(client: Client, settings: ControllerSettings) {
     let cluster = Arc::new(Cluster::default());
     let mut tasks = JoinSet::new();
-    // Handlers come first: they hear of everything that is there at the start, too.
     tasks.spawn(endpointslice::run(client.clone(), cluster.clone()));
     tasks.spawn(endpoints::run(client.clone(), cluster.clone()));
     tasks.spawn(mirroring::run(client.clone(), cluster.clone()));
