@@ -29,7 +29,7 @@ fn main() -> Result<ExitCode> {
         ("parts_that_are_killed_disturb_nobody", killed_parts),
         ("nothing_new_goes_to_a_pod_that_is_gone", removed_pod),
         ("a_trace_is_what_a_packet_does", trace),
-        ("pods_are_followed_entered_and_reached_by_kubectl", followed),
+        ("pods_are_followed_and_entered_by_kubectl", followed),
     ];
     let trials = tests.map(|(name, test)| trial(name.to_owned(), test));
     Ok(libtest_mimic::run(&args, trials.into()).exit_code())
@@ -189,8 +189,15 @@ fn followed() -> Result<()> {
     let refused =
         web.lab.kubectl(&["exec", &pod, "--", "sh", "-c", "exit 7"]).err().context("exit 7 is no success")?;
     ensure!(format!("{refused:#}").contains("exit code 7"), "{refused:#}");
-    ask_from(&web.place("outside"), web.node_ports()[0])?;
-    let log = web.lab.kubectl(&["logs", &pod])?;
-    ensure!(!log.is_empty(), "the log is empty");
-    Ok(())
+    let hosts = web.lab.kubectl(&["exec", &pod, "--", "cat", "/etc/hosts"])?;
+    ensure!(hosts.contains(&format!("\t{pod}")), "{hosts}");
+
+    let says = ["--image=busybox", "--restart=Never", "--", "sh", "-c", "echo one; echo two >&2"];
+    web.lab.kubectl(&[&["run", "talker"], &says[..]].concat())?;
+    // Following ends with the container.
+    eventually(LIMIT, || {
+        let log = web.lab.kubectl(&["logs", "--follow", "talker"])?;
+        ensure!(log == "one\ntwo\n", "the log is {log:?}");
+        Ok(())
+    })
 }

@@ -8,6 +8,7 @@
 mod backoff;
 mod decide;
 mod environment;
+mod files;
 mod hooks;
 mod manager;
 mod perform;

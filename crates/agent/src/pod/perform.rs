@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt};
 
 use super::decide::{Step, Why};
 use super::view::{Failure, Part, Unhealthy};
-use super::{hooks, resolve, spec, told};
+use super::{files, hooks, resolve, spec, told};
 use crate::core::{Core, blocking, one_line};
 use crate::events::Kind;
 use crate::network::NETWORK_NOTE;
@@ -103,7 +103,15 @@ impl Subject {
 
     async fn remove_sandbox(&self) -> Result<(), Failure> {
         let (core, uid) = (self.core.clone(), self.pod.uid().unwrap_or_default());
-        let result = blocking(move || core.runtime.remove_sandbox(&uid)).await;
+        let remove = move || {
+            let result = core.runtime.remove_sandbox(&uid);
+            // What cannot be removed now is in nobody's way.
+            if let Err(error) = files::remove(&core.root_dir, &uid) {
+                tracing::warn!(%error, uid, "files of a pod stay behind");
+            }
+            result
+        };
+        let result = blocking(remove).await;
         result.map_err(|error| self.kill_failure(&error))
     }
 

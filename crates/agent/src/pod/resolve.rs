@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use super::environment::{self, EnvironmentError, Sources, expand};
+use super::files;
 use crate::core::Core;
 use crate::runtime::ContainerSpec;
 
@@ -18,6 +19,8 @@ use crate::runtime::ContainerSpec;
 pub(super) enum ResolveError {
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
+    #[error("writing /etc/hosts and /etc/resolv.conf of the pod")]
+    Files(#[source] std::io::Error),
     #[error("reading {what}")]
     Api { what: String, source: kube::Error },
 }
@@ -41,7 +44,7 @@ pub(super) async fn container_spec(
         args: expanded(&container.args),
         working_dir: container.working_dir.clone().filter(|path| !path.is_empty()),
         restarts,
-        mounts: Vec::new(),
+        mounts: files::write(&core.root_dir, pod, pod_ips, &core.dns).map_err(ResolveError::Files)?,
         tty: container.tty == Some(true),
         stdin: container.stdin == Some(true),
         env,

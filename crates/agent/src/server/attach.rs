@@ -18,7 +18,7 @@ use super::answer::{Body, Refusal};
 use super::channels::{self, ERRORS, OUTPUT, V4, V5};
 use super::logs::Source;
 use super::route::{LogOptions, Streams};
-use super::websocket::{Opening, WebSocket};
+use super::websocket::{Opening, WebSocket, farewell};
 use crate::core::Core;
 use crate::runtime::{Container, Run};
 
@@ -72,7 +72,7 @@ async fn listen(socket: WebSocket, source: Source, wanted: Streams) {
     }
     let end = source.exit_code().map_or_else(|| channels::failed("the container is gone"), channels::ended);
     let _ = to_client.send(Message::Binary(end)).await;
-    let _ = to_client.close().await;
+    let _ = to_client.send(farewell()).await;
 }
 
 fn follow(source: Source, stream: &str, channel: u8, sender: mpsc::Sender<(u8, Bytes)>) {

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::answer::{Body, Refusal};
 use super::channels::{self, ERRORS, OUTPUT, Said, V4, V5};
 use super::route::Streams;
-use super::websocket::{Opening, WebSocket};
+use super::websocket::{Opening, WebSocket, farewell};
 use crate::core::{Core, blocking, one_line};
 use crate::runtime::{ExecSpec, Process};
 
@@ -52,7 +52,7 @@ pub(super) fn answer(
                 let message = Message::Binary(channels::failed(&one_line(&error)));
                 // A client that has gone does not have to be told.
                 let _ = socket.send(message).await;
-                let _ = socket.close(None).await;
+                let _ = socket.send(farewell()).await;
             }
         }
     }))
@@ -91,13 +91,13 @@ async fn tell(
         }
     }
     let process = process.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(mut process) = process else { return };
+    let Some(process) = process else { return };
     let last = match blocking(move || process.wait()).await {
         Ok(exit_code) => channels::ended(exit_code),
         Err(error) => channels::failed(&one_line(&error)),
     };
     let _ = client.send(Message::Binary(last)).await;
-    let _ = client.close().await;
+    let _ = client.send(farewell()).await;
 }
 
 /// Input to the command, until the client is gone.

@@ -15,5 +15,7 @@ pub(super) fn answer(
     _ports: &[u16],
     _request: Request<Incoming>,
 ) -> Result<Response<Body>, Refusal> {
-    Err(Refusal::bad_request("not yet"))
+    Err(Refusal::bad_request(
+        "port-forward is not served by this agent yet; `switchyard shell pod/NAME` reaches the ports of a pod of the lab",
+    ))
 }

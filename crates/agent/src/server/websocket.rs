@@ -11,11 +11,19 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::CloseFrame};
 
 use super::answer::{Body, Refusal};
 
 pub(super) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// The last message of a stream that came to its end. Kubernetes' clients take an end without the normal code for a broken
+/// connection.
+pub(super) fn farewell() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() }))
+}
 
 /// Larger messages than anybody sends who reads in blocks.
 const MOST_BYTES: usize = 4 << 20;
