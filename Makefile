@@ -27,6 +27,7 @@ lint:
 bench: build
 	$(CARGO) run --locked --release --package switchyard-tests --bin bench
 	$(CARGO) run --locked --release --package switchyard-tests --bin bench_api
+	$(CARGO) run --locked --release --package switchyard-tests --bin bench_lab
 
 setup:
 	@scripts/install-dependencies

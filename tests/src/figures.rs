@@ -33,9 +33,12 @@ pub fn report_memory(pid: u32, when: &str, resident: Option<u64>, peak: Option<u
 }
 
 fn report_size(what: &str, kib: u64, most: Option<u64>) {
-    // The budgets count in megabytes of a million bytes.
-    let megabytes = kib as f64 * 1024.0 / 1e6;
-    let against = most.map(|most| format!("   at most {most} MB: {}", verdict(megabytes <= most as f64)));
+    report_megabytes(what, kib as f64 * 1024.0 / 1e6, most.map(|most| most as f64));
+}
+
+/// Prints a size, in megabytes of a million bytes as the budgets count.
+pub fn report_megabytes(what: &str, megabytes: f64, most: Option<f64>) {
+    let against = most.map(|most| format!("   at most {most} MB: {}", verdict(megabytes <= most)));
     println!("  {what:<52}{megabytes:>8.1} MB{}", against.unwrap_or_default());
 }
 
