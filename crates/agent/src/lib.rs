@@ -14,6 +14,7 @@ mod probe;
 pub mod run;
 pub mod runtime;
 mod server;
+mod spdy;
 #[cfg(test)]
 mod testing;
 

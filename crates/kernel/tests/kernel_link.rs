@@ -5,14 +5,15 @@
 mod common;
 
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use ipnet::IpNet;
-use switchyard_kernel::link::{Links, VethPair};
+use switchyard_kernel::link::{Links, Neighbour, Route, VethPair, Vxlan};
 use switchyard_kernel::namespace::{Namespace, NamespaceFile};
 
-use common::{on_a_fresh_host, run};
+use common::{SOON, on_a_fresh_host, run};
 
 const MAC: [u8; 6] = [0x0a, 0x58, 0, 0, 0, 7];
 
@@ -96,6 +97,100 @@ fn addresses_and_routes_of_both_families_are_listed() {
     });
 }
 
+/// Who makes the routes of these tests.
+const OURS: u8 = 115;
+
+#[test]
+fn a_route_is_replaced_and_removed_by_whoever_made_it() {
+    on_a_fresh_host(|| {
+        let links = Links::open_here().unwrap();
+        run("ip link add one type veth peer name two");
+        for name in ["one", "two"] {
+            links.set_up(name).unwrap();
+        }
+        links.add_address("one", net("192.0.2.1/24")).unwrap();
+        links.add_address("one", net("fd00:1::1/64")).unwrap();
+        let route = |destination: &str, gateway: &str| Route {
+            destination: net(destination),
+            gateway: gateway.parse().unwrap(),
+            link: None,
+            protocol: OURS,
+        };
+        let ours = || -> Vec<(IpNet, String)> {
+            let all = links.routes().unwrap().into_iter().filter(|route| route.protocol == OURS);
+            all.map(|route| (route.destination, route.gateway.unwrap().to_string())).collect()
+        };
+        links.set_route(&route("10.244.2.0/24", "192.0.2.2")).unwrap();
+        links.set_route(&route("10.244.2.0/24", "192.0.2.3")).unwrap();
+        links.set_route(&route("fd00:244:2::/64", "fd00:1::2")).unwrap();
+        let expected = [("10.244.2.0/24", "192.0.2.3"), ("fd00:244:2::/64", "fd00:1::2")];
+        assert_eq!(ours(), expected.map(|(destination, gateway)| (net(destination), gateway.to_owned())));
+        assert!(!links.remove_route(&route("10.244.2.0/24", "192.0.2.9")).unwrap());
+        assert!(links.remove_route(&route("10.244.2.0/24", "192.0.2.3")).unwrap());
+        assert!(!links.remove_route(&route("10.244.2.0/24", "192.0.2.3")).unwrap());
+        assert_eq!(ours().len(), 1);
+        // Nobody there is a neighbour.
+        let error = links.set_route(&route("10.244.3.0/24", "203.0.113.1")).unwrap_err().to_string();
+        assert!(error.contains("10.244.3.0/24") && error.contains("203.0.113.1"), "{error}");
+        let gone = Route { link: Some("none".to_owned()), ..route("10.244.4.0/24", "192.0.2.2") };
+        assert!(!links.remove_route(&gone).unwrap());
+    });
+}
+
+#[test]
+fn frames_go_through_a_vxlan_to_the_end_that_was_named() {
+    on_a_fresh_host(|| {
+        let here = Links::open_here().unwrap();
+        let other = Namespace::create("other").unwrap();
+        let there = Links::open(&other).unwrap();
+        here.add_veth("wire", "wire", &other).unwrap();
+        let macs = [[0x0a, 0x58, 0, 0, 0, 1], [0x0a, 0x58, 0, 0, 0, 2]];
+        for (links, number) in [(&here, 1_u8), (&there, 2)] {
+            let (own, peer) = (usize::from(number) - 1, 2 - usize::from(number));
+            let local = format!("192.0.2.{number}");
+            links.add_address("wire", net(&format!("{local}/24"))).unwrap();
+            links.set_up("wire").unwrap();
+            let vxlan = Vxlan {
+                name: "tunnel",
+                id: 4096,
+                port: 4789,
+                local: local.parse().unwrap(),
+                mac: macs[own],
+                mtu: 1450,
+            };
+            links.add_vxlan(&vxlan).unwrap();
+            assert!(links.add_vxlan(&vxlan).unwrap_err().exists());
+            links.add_address("tunnel", net(&format!("10.244.{number}.0/32"))).unwrap();
+            links.set_up("tunnel").unwrap();
+            let far = 3 - number;
+            let gateway = format!("10.244.{far}.0").parse().unwrap();
+            let neighbour = Neighbour { address: gateway, mac: macs[peer] };
+            let end = Neighbour { address: format!("192.0.2.{far}").parse().unwrap(), mac: macs[peer] };
+            links.set_neighbour("tunnel", neighbour).unwrap();
+            links.set_tunnel_end("tunnel", end).unwrap();
+            // Twice is no error.
+            links.set_tunnel_end("tunnel", end).unwrap();
+            assert_eq!(links.neighbours("tunnel").unwrap(), [neighbour]);
+            assert_eq!(links.tunnel_ends("tunnel").unwrap(), [end]);
+            let link = Some("tunnel".to_owned());
+            let destination = net(&format!("10.244.{far}.0/24"));
+            links.set_route(&Route { destination, gateway, link, protocol: OURS }).unwrap();
+        }
+        let link = here.find("tunnel").unwrap().unwrap();
+        assert_eq!((link.kind.as_deref(), link.mtu, link.mac), (Some("vxlan"), 1450, Some(macs[0])));
+        let _server = other.run(|| TcpListener::bind("10.244.2.0:80")).unwrap().unwrap();
+        TcpStream::connect_timeout(&"10.244.2.0:80".parse().unwrap(), SOON).unwrap();
+
+        let end = here.tunnel_ends("tunnel").unwrap()[0];
+        assert!(here.remove_tunnel_end("tunnel", end).unwrap());
+        assert!(!here.remove_tunnel_end("tunnel", end).unwrap());
+        let neighbour = here.neighbours("tunnel").unwrap()[0];
+        assert!(here.remove_neighbour("tunnel", neighbour).unwrap());
+        assert!(!here.remove_neighbour("tunnel", neighbour).unwrap());
+        assert!(here.neighbours("none").unwrap_err().is_not_found());
+    });
+}
+
 #[test]
 fn listings_longer_than_one_message_are_complete() {
     on_a_fresh_host(|| {
@@ -148,38 +243,5 @@ fn what_is_no_namespace_is_told_from_what_is_not_there() {
         assert!(!here.is_same_as(&other).unwrap());
         let entered = other.run(|| NamespaceFile::here().unwrap()).unwrap();
         assert!(entered.is_same_as(&other).unwrap());
-    });
-}
-
-#[test]
-fn routes_of_one_protocol_are_led_elsewhere_and_removed() {
-    on_a_fresh_host(|| {
-        let peer = Namespace::create("peer").unwrap();
-        let links = Links::open_here().unwrap();
-        links.add_veth("veth", "eth0", &peer).unwrap();
-        for address in ["192.0.2.1/24", "2001:db8::1/64"] {
-            links.add_address("veth", net(address)).unwrap();
-        }
-        links.set_up("veth").unwrap();
-        for (range, one, other) in
-            [("10.244.2.0/24", "192.0.2.2", "192.0.2.3"), ("fd00:2::/64", "2001:db8::2", "2001:db8::3")]
-        {
-            let (range, one, other) = (net(range), one.parse().unwrap(), other.parse().unwrap());
-            let ways = || {
-                let routes = links.routes().unwrap().into_iter();
-                routes
-                    .filter(|route| route.protocol == 83)
-                    .map(|route| route.gateway.unwrap())
-                    .collect::<Vec<_>>()
-            };
-            links.set_route(range, one, 83).unwrap();
-            assert_eq!(ways(), [one]);
-            links.set_route(range, other, 83).unwrap();
-            assert_eq!(ways(), [other]);
-            links.remove_route(range, other, 83).unwrap();
-            links.remove_route(range, other, 83).unwrap();
-            assert_eq!(ways(), [] as [std::net::IpAddr; 0]);
-        }
-        assert!(links.set_route(net("10.0.0.0/8"), "198.51.100.1".parse().unwrap(), 83).is_err());
     });
 }

@@ -1,8 +1,9 @@
 //! The network of pods: joining one to it through CNI, and the ways to the pods of other nodes.
 
+mod apply;
 mod cni;
 mod keeper;
-mod ways;
+mod plan;
 
 pub(crate) use cni::NETWORK_NOTE;
 pub use cni::{Cni, CniError};

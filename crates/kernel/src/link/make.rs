@@ -1,9 +1,12 @@
 //! Making and removing links, and what is set on one as a whole.
 
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVeth, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage,
+};
 
 use super::{LinkError, Links, link};
 use crate::namespace::Namespace;
@@ -22,7 +25,46 @@ pub struct VethPair<'a> {
     pub mtu: Option<u32>,
 }
 
+/// A VXLAN link to be made: a network of its own between hosts, in UDP packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vxlan<'a> {
+    pub name: &'a str,
+    /// The number of the network, of 24 bits.
+    pub id: u32,
+    /// The UDP port of all its ends.
+    pub port: u16,
+    /// The address of this end.
+    pub local: IpAddr,
+    pub mac: [u8; 6],
+    pub mtu: u32,
+}
+
 impl Links {
+    /// Makes a VXLAN link, down. It learns nothing by itself: where frames go is said with
+    /// [`set_tunnel_end`](Links::set_tunnel_end).
+    ///
+    /// # Errors
+    /// When a link has that name, another one the number on the same port, or the kernel has no VXLAN.
+    pub fn add_vxlan(&self, vxlan: &Vxlan<'_>) -> Result<(), LinkError> {
+        let local = match vxlan.local {
+            IpAddr::V4(address) => InfoVxlan::Local(address),
+            IpAddr::V6(address) => InfoVxlan::Local6(address),
+        };
+        let settings = vec![
+            InfoVxlan::Id(vxlan.id),
+            local,
+            InfoVxlan::Port(vxlan.port),
+            InfoVxlan::Learning(false),
+            InfoVxlan::Ttl(64),
+        ];
+        let mut message =
+            link(vxlan.name, vec![LinkAttribute::Address(vxlan.mac.to_vec()), LinkAttribute::Mtu(vxlan.mtu)]);
+        let data = LinkInfo::Data(InfoData::Vxlan(settings));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vxlan), data]));
+        let action = || format!("making VXLAN link {} with number {}", vxlan.name, vxlan.id);
+        self.create(RouteNetlinkMessage::NewLink(message), action)
+    }
+
     /// Makes a bridge, down and without spanning tree: its ports forward at once.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 mod list;
 mod make;
+mod neighbour;
+mod route;
 
 use std::cell::Cell;
 use std::io;
@@ -9,15 +11,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
     InfoBridgePort, InfoPortData, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
-};
-use netlink_packet_route::route::{
-    RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -28,7 +27,9 @@ use thiserror::Error;
 use crate::namespace::{Namespace, NamespaceError, NamespaceFile};
 
 pub use list::{Link, RouteEntry};
-pub use make::VethPair;
+pub use make::{VethPair, Vxlan};
+pub use neighbour::Neighbour;
+pub use route::Route;
 
 /// A link, address or route that could not be set.
 #[derive(Debug, Error)]
@@ -179,55 +180,6 @@ impl Links {
         self.change(RouteNetlinkMessage::DelAddress(message), action)
     }
 
-    /// Adds a route by way of a neighbour.
-    ///
-    /// # Errors
-    /// When the neighbour is on no link of ours, or there is such a route.
-    pub fn add_route(&self, destination: IpNet, gateway: IpAddr) -> Result<(), LinkError> {
-        let action = || format!("adding the route to {destination} through {gateway}");
-        self.create(RouteNetlinkMessage::NewRoute(route(destination, gateway)), action)
-    }
-
-    /// Adds a route by way of a neighbour on this link, also one whose address no route of the link covers.
-    ///
-    /// # Errors
-    /// When there is no such link, or there is such a route.
-    pub fn add_onlink_route(&self, name: &str, destination: IpNet, gateway: IpAddr) -> Result<(), LinkError> {
-        let mut message = route(destination, gateway);
-        message.header.flags = RouteFlags::Onlink;
-        message.attributes.push(RouteAttribute::Oif(self.index(name)?));
-        let action = || format!("adding the route to {destination} through {gateway} on {name}");
-        self.create(RouteNetlinkMessage::NewRoute(message), action)
-    }
-
-    /// Adds a route by way of a neighbour, or leads the one that is there another way. `protocol` marks whose it is, as in
-    /// `/etc/iproute2/rt_protos`.
-    ///
-    /// # Errors
-    /// When the neighbour is on no link of ours.
-    pub fn set_route(&self, destination: IpNet, gateway: IpAddr, protocol: u8) -> Result<(), LinkError> {
-        let mut message = route(destination, gateway);
-        message.header.protocol = protocol.into();
-        let action = || format!("leading {destination} through {gateway}");
-        let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
-        let result = self.request(RouteNetlinkMessage::NewRoute(message), flags);
-        result.map(drop).map_err(|source| refused(action(), source))
-    }
-
-    /// Removes a route. One that is not there is no error.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn remove_route(&self, destination: IpNet, gateway: IpAddr, protocol: u8) -> Result<(), LinkError> {
-        let mut message = route(destination, gateway);
-        message.header.protocol = protocol.into();
-        let action = || format!("removing the route to {destination} through {gateway}");
-        match self.change(RouteNetlinkMessage::DelRoute(message), action) {
-            Err(error) if error.is_not_found() => Ok(()),
-            result => result,
-        }
-    }
-
     fn index(&self, name: &str) -> Result<u32, LinkError> {
         let action = || format!("looking up link {name}");
         match self.request(RouteNetlinkMessage::GetLink(link(name, Vec::new())), 0) {
@@ -331,24 +283,6 @@ fn route_socket() -> io::Result<Socket> {
 
 fn unreadable(error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-}
-
-fn route(destination: IpNet, gateway: IpAddr) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header = RouteHeader {
-        address_family: family(gateway),
-        destination_prefix_length: destination.prefix_len(),
-        table: RouteHeader::RT_TABLE_MAIN,
-        protocol: RouteProtocol::Static,
-        scope: RouteScope::Universe,
-        kind: RouteType::Unicast,
-        ..RouteHeader::default()
-    };
-    message.attributes = vec![
-        RouteAttribute::Destination(destination.network().into()),
-        RouteAttribute::Gateway(gateway.into()),
-    ];
-    message
 }
 
 fn link(name: &str, attributes: Vec<LinkAttribute>) -> LinkMessage {
