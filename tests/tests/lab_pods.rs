@@ -1,19 +1,20 @@
 //! Pods and services of a lab under a steady stream of requests: what comes, goes, or is killed disturbs nobody who need not be.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr};
-use std::process::ExitCode;
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Arguments;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use switchyard_tests::harness::{Test, trial};
 use switchyard_tests::lab::Lab;
-use switchyard_tests::stream::{Conversation, Stream, all_answered, ask_from};
+use switchyard_tests::stream::{Conversation, Stream, all_answered, ask_from, ask_pod};
 use switchyard_tests::wait::eventually;
 
 /// Far more than pods take to start or to end, on a busy machine too.
@@ -23,13 +24,14 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 fn main() -> Result<ExitCode> {
     let args = Arguments::from_args();
-    let tests: [(&str, Test); 6] = [
+    let tests: [(&str, Test); 7] = [
         ("every_node_leads_to_every_pod", every_node),
+        ("pods_reach_each_other_through_tunnels", through_tunnels),
         ("a_rolling_update_loses_no_request", rolling_update),
         ("parts_that_are_killed_disturb_nobody", killed_parts),
         ("nothing_new_goes_to_a_pod_that_is_gone", removed_pod),
         ("a_trace_is_what_a_packet_does", trace),
-        ("pods_are_followed_and_entered_by_kubectl", followed),
+        ("pods_are_followed_entered_and_reached_by_kubectl", followed),
     ];
     let trials = tests.map(|(name, test)| trial(name.to_owned(), test));
     Ok(libtest_mimic::run(&args, trials.into()).exit_code())
@@ -45,7 +47,11 @@ struct Web {
 
 impl Web {
     fn up(test: &str, replicas: u8) -> Result<Web> {
-        let lab = Lab::up(test, &[])?;
+        Web::up_with(test, replicas, &[])
+    }
+
+    fn up_with(test: &str, replicas: u8, args: &[&str]) -> Result<Web> {
+        let lab = Lab::up(test, args)?;
         let replicas = format!("--replicas={replicas}");
         lab.kubectl(&["create", "deployment", "web", "--image=switchyard/echo", &replicas])?;
         // Ready means answering, so that a new pod gets nothing before it can.
@@ -107,6 +113,17 @@ fn every_node() -> Result<()> {
         ask_from(&place, SocketAddr::new(web.cluster_ip, 80)).with_context(|| format!("from node-{node}"))?;
     }
     Ok(())
+}
+
+fn through_tunnels() -> Result<()> {
+    let web = Web::up_with("vxlan", 3, &["--network=vxlan"])?;
+    let pods = web.pods()?;
+    let mut answered = BTreeSet::new();
+    eventually(LIMIT, || {
+        answered.insert(ask_from(&web.place("outside"), web.node_ports()[0])?);
+        ensure!(answered == pods, "node-1 leads to {answered:?} of {pods:?}");
+        Ok(())
+    })
 }
 
 fn rolling_update() -> Result<()> {
@@ -192,6 +209,9 @@ fn followed() -> Result<()> {
     let hosts = web.lab.kubectl(&["exec", &pod, "--", "cat", "/etc/hosts"])?;
     ensure!(hosts.contains(&format!("\t{pod}")), "{hosts}");
 
+    let forwarded = Forwarding::to(&web.lab, &pod, 8080)?;
+    ensure!(ask_pod(forwarded.address)? == pod, "somebody else is at the forwarded port");
+
     let says = ["--image=busybox", "--restart=Never", "--", "sh", "-c", "echo one; echo two >&2"];
     web.lab.kubectl(&[&["run", "talker"], &says[..]].concat())?;
     // Following ends with the container.
@@ -200,4 +220,40 @@ fn followed() -> Result<()> {
         ensure!(log == "one\ntwo\n", "the log is {log:?}");
         Ok(())
     })
+}
+
+/// A `kubectl port-forward` that runs.
+struct Forwarding {
+    process: Child,
+    address: SocketAddr,
+    /// Held: kubectl ends when it cannot tell of a connection.
+    _output: BufReader<ChildStdout>,
+}
+
+impl Forwarding {
+    fn to(lab: &Lab, pod: &str, port: u16) -> Result<Forwarding> {
+        let mut command = Command::new("kubectl");
+        command.arg("--kubeconfig").arg(lab.kubeconfig()).args(["port-forward", pod, &format!(":{port}")]);
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut told = String::new();
+        let mut output = BufReader::new(process.stdout.take().context("no output")?);
+        output.read_line(&mut told)?;
+        let address = told.split(' ').nth(2).and_then(|address| address.parse().ok());
+        match address {
+            Some(address) => Ok(Forwarding { process, address, _output: output }),
+            None => {
+                process.kill()?;
+                process.wait()?;
+                bail!("kubectl port-forward says {told:?}")
+            }
+        }
+    }
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }

@@ -53,8 +53,11 @@ pub(crate) fn be_an_agent(what: &[String]) -> ! {
 
 /// Starts one, which is at it when this returns.
 fn agent(what: &str, folder: &Path, time: &str) -> Child {
-    let mut command = Command::new("/proc/self/exe");
-    let mut child = command.args([AGENT, what]).arg(folder).arg(time).stdout(Stdio::piped()).spawn().unwrap();
+    // As of a shell's background, where signals are ignored; pods must not inherit that.
+    let ignoring = ["-c", "trap '' HUP INT QUIT TERM; exec \"$0\" \"$@\""];
+    let mut command = Command::new("sh");
+    command.args(ignoring).arg(std::env::current_exe().unwrap()).args([AGENT, what]).arg(folder).arg(time);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");

@@ -7,6 +7,7 @@ mod files;
 mod handle;
 mod privileges;
 mod running;
+mod signals;
 mod spawn;
 mod terminal;
 
@@ -14,5 +15,6 @@ pub use files::keep_files_from_programs;
 pub use handle::ProcessHandle;
 pub use privileges::{Capabilities, give_up_privileges};
 pub use running::{Memory, Process, in_networks};
+pub use signals::reset_signals;
 pub use spawn::{Namespaces, spawn_in};
 pub use terminal::Terminal;

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, gethostname, setgroups, setsid};
-use switchyard_kernel::process::{Capabilities, Namespaces, ProcessHandle, Terminal, give_up_privileges};
+use switchyard_kernel::process::{
+    Capabilities, Namespaces, ProcessHandle, Terminal, give_up_privileges, reset_signals,
+};
 
 use super::super::RuntimeError;
 use super::protocol::{self, Failure, Order, Report, Surroundings};
@@ -96,6 +98,7 @@ fn join(container: &ProcessHandle) -> Result<(), RuntimeError> {
 
 fn settle(surroundings: &Surroundings) -> Result<(), RuntimeError> {
     umask(Mode::from_bits_truncate(0o022));
+    reset_signals().map_err(RuntimeError::doing("setting signals to what they do by default"))?;
     setgroups(&[]).map_err(io::Error::from).map_err(RuntimeError::doing("leaving the agent's groups"))?;
     let folder = surroundings.working_dir.as_deref().filter(|folder| !folder.is_empty()).unwrap_or("/");
     chdir(Path::new(folder))
