@@ -167,7 +167,9 @@ fn ports_of_the_pod_are_reached(host: &Host) {
     let mut buffer = [0; 100];
     let length = connection.read(&mut buffer).unwrap();
     let text = String::from_utf8_lossy(&buffer[..length]);
-    assert!(text.starts_with("web on ") && text.contains("127.0.0.1"), "{text}");
+    // By either address: it may begin to listen between the two attempts.
+    let loopback = ["127.0.0.1", "[::1]"].iter().any(|address| text.contains(address));
+    assert!(text.starts_with("web on ") && loopback, "{text}");
 
     let error = host.runtime.connect(&pod.pod.uid, 7001).unwrap_err();
     assert!(error.to_string().contains("port 7001 in pod default/web"), "{error}");
