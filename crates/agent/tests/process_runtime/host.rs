@@ -121,8 +121,16 @@ impl Host {
                 State::Ended(end) => return end,
                 State::Running => assert!(Instant::now() < deadline, "container {name} runs on"),
             }
-            self.runtime.wait_for_ends(deadline.saturating_duration_since(Instant::now())).unwrap();
+            self.hear_of_an_end();
         }
+    }
+
+    /// Waits until the runtime tells of an end.
+    #[track_caller]
+    pub(crate) fn hear_of_an_end(&self) {
+        let begin = Instant::now();
+        self.runtime.wait_for_ends(PATIENCE).unwrap();
+        assert!(begin.elapsed() < PATIENCE, "nothing was heard of an end");
     }
 
     /// What a container printed, without time stamps and streams.

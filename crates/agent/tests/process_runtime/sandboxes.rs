@@ -86,7 +86,7 @@ fn one_that_was_killed_is_dead_with_its_containers(host: &Host) {
     let [sandbox] = host.sandbox_processes("web")[..] else { panic!("one sandbox") };
     run(&format!("kill -9 {sandbox}"));
     // Heard of, though it cannot tell any more.
-    host.runtime.wait_for_ends(LONG).unwrap();
+    host.hear_of_an_end();
     let end = host.end(&pod, "main");
     assert_eq!((end.exit_code, end.signal), (137, Some(9)));
     assert_eq!(host.end(&pod, "main"), end, "it is written down");
